@@ -1,6 +1,7 @@
 """The kernel and its pure parts: the one door into `runtime`."""
 
 from ._actor import Actor, OnCancel, handler
+from ._bucket import BucketStatistics, Lease, Limits, TokenBucket
 from ._cell import ActorStatistics, CellState, Context
 from ._clock import Clock, Seconds
 from ._envelope import Ask, Tell
@@ -25,6 +26,7 @@ from ._errors import (
     LLMError,
     MailboxFull,
     MemoryFailed,
+    MemoryRefused,
     ModelTimeout,
     ModelUnavailable,
     PermissionRefused,
@@ -54,12 +56,29 @@ from ._events import (
     EventStream,
     Unstoppable,
 )
+from ._plan import (
+    ActionCall,
+    ActionSignature,
+    Compensation,
+    Fallback,
+    Plan,
+    PlanSource,
+    Step,
+    catalogue_from_json,
+    check_json,
+    parse_plan,
+    problems_json,
+)
+from ._plan_schema import plan_schema
+from ._ready import ReadySet, critical_path, rank, sequential
 from ._ref import Ref
 from ._spec import Backoff, ChildSpec, ExitKind, ExitReason, Mailbox, Restart, Strategy, SupervisorSpec
 from ._supervisor import ActorNode, SupervisorRef
 from ._system import System, SystemStatistics, open_system
 
 __all__ = [
+    "ActionCall",
+    "ActionSignature",
     "Actor",
     "ActorCrashed",
     "ActorEnded",
@@ -78,10 +97,12 @@ __all__ = [
     "BadRequest",
     "BadResponse",
     "BadResult",
+    "BucketStatistics",
     "BudgetExceeded",
     "CellState",
     "ChildSpec",
     "Clock",
+    "Compensation",
     "ConfigError",
     "ConfigProblem",
     "Context",
@@ -91,29 +112,37 @@ __all__ = [
     "EventStream",
     "ExitKind",
     "ExitReason",
+    "Fallback",
     "GoalRefused",
     "InDoubt",
     "JournalError",
     "LLMError",
+    "Lease",
     "LengthCut",
+    "Limits",
     "Mailbox",
     "MailboxFull",
     "MemoryFailed",
+    "MemoryRefused",
     "ModelTimeout",
     "ModelUnavailable",
     "OnCancel",
     "PermissionRefused",
+    "Plan",
     "PlanError",
     "PlanProblem",
+    "PlanSource",
     "PlanUnusable",
     "PlanningError",
     "RateLimited",
+    "ReadySet",
     "Ref",
     "Refused",
     "Restart",
     "RestartIntensityExceeded",
     "Seconds",
     "StartFailed",
+    "Step",
     "StepError",
     "StepTimeout",
     "Strategy",
@@ -123,11 +152,20 @@ __all__ = [
     "System",
     "SystemStatistics",
     "Tell",
+    "TokenBucket",
     "ToolError",
     "TrouperError",
     "UnknownField",
     "Unstoppable",
+    "catalogue_from_json",
+    "check_json",
+    "critical_path",
     "error_json",
     "handler",
     "open_system",
+    "parse_plan",
+    "plan_schema",
+    "problems_json",
+    "rank",
+    "sequential",
 ]

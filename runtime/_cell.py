@@ -124,7 +124,7 @@ class Context:
 
 
 Fault = Callable[[str, object], BaseException | None]
-"""Test hook: called with a phase ('taken' or 'handled') and the message; an exception it gives crashes the actor."""
+"""Test hook: called with a phase ('queued', 'taken', 'handled') and the message; an exception it gives crashes the actor."""
 
 
 class Cell:
@@ -402,6 +402,9 @@ class Cell:
                 left = BURST
                 await self.mailbox.sleep()
                 continue
+            if self.fault is not None and (error := self.fault("queued", envelope.message)) is not None:
+                self.crash(error)  # the message is still unread: the next incarnation gets it
+                return
             self._head = None
             if spec.options.concurrent is None:
                 await self._handle(actor, spec, envelope, scope)

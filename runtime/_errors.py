@@ -34,6 +34,7 @@ TrouperError
 │   └── BadRequest
 ├── BudgetExceeded
 ├── MemoryFailed                     the memory could not be read or written
+│   └── MemoryRefused                the memory was asked for what it does not do; nothing was done
 ├── JournalError
 ├── InDoubt                          nobody can say whether the effect happened
 └── ConfigError                      all mistakes of a configuration at once, in `.problems`
@@ -333,6 +334,12 @@ class MemoryFailed(TrouperError):
     """The memory could not be read or written."""
 
     kind = "memory"
+
+
+class MemoryRefused(MemoryFailed):
+    """The memory was asked for what it does not do: an empty text, a `k` of 0. Nothing was done."""
+
+    kind = "memory_refused"
 
 
 class JournalError(TrouperError):

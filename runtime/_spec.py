@@ -127,6 +127,10 @@ class ChildSpec:
             raise TypeError(f"ChildSpec({self.id!r}).start must be callable and give an actor, not {self.start!r}")
 
 
+def _children(children: Sequence[ChildSpec]) -> tuple[ChildSpec, ...]:
+    return tuple(children)
+
+
 @attrs.frozen(kw_only=True)
 class SupervisorSpec:
     """A supervisor and its children, in start order.
@@ -134,7 +138,7 @@ class SupervisorSpec:
     More than `intensity` restarts within `period` seconds and it gives up: stops all children and fails its parent.
     """
 
-    children: Sequence[ChildSpec] = attrs.field(default=(), converter=tuple)
+    children: Sequence[ChildSpec] = attrs.field(default=(), converter=_children)
     strategy: Strategy = Strategy.ONE_FOR_ONE
     intensity: int = attrs.field(default=1)
     period: Seconds = attrs.field(default=5.0, validator=_positive)

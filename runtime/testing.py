@@ -13,12 +13,17 @@ from ._ref import Ref
 class When(enum.Enum):
     """The moment of an injected crash."""
 
+    NOW = "now"
+    """At once, with whatever is in hand."""
     QUEUED = "queued"
-    """Now, with whatever waits in the mailbox still unread: it stays there for the next incarnation."""
+    """When the next message is due and still unread: it is kept for the next incarnation."""
     IN_FLIGHT = "in_flight"
-    """When the next message is in hand, before its handler has run."""
+    """When the next message is in hand and its handler begins."""
     BEFORE_REPLY = "before_reply"
     """When the next message has been handled, before its asker has the answer."""
+
+
+_PHASES = {When.QUEUED: "queued", When.IN_FLIGHT: "taken", When.BEFORE_REPLY: "handled"}
 
 
 class InjectedCrash(Exception):
@@ -36,11 +41,10 @@ class Crash:
         self._message = message
 
     def arm(self) -> None:
-        """Begin to wait for the moment; a QUEUED crash happens at once."""
-        if self._when is When.QUEUED:
-            self._disarm_with("while idle")
+        """Begin to wait for the moment; NOW is at once."""
+        if self._when is When.NOW:
+            self._disarm_with(None)
             self._cell.crash(InjectedCrash(f"{self._cell.name} was crashed by a test"))
-            self._cell.mailbox.poke()
         else:
             self._cell.fault = self._fault
 
@@ -50,14 +54,13 @@ class Crash:
         self._cell.fault = None
 
     def _fault(self, phase: str, message: object) -> BaseException | None:
-        wanted = "taken" if self._when is When.IN_FLIGHT else "handled"
-        if phase != wanted or (self._message is not None and not isinstance(message, self._message)):
+        if phase != _PHASES[self._when] or (self._message is not None and not isinstance(message, self._message)):
             return None
         self._disarm_with(message)
         return InjectedCrash(f"{self._cell.name} was crashed by a test with {type(message).__qualname__} in hand")
 
 
-def crash(ref: Ref[Actor], when: When = When.QUEUED, *, message: type | None = None) -> Crash:
+def crash(ref: Ref[Actor], when: When = When.NOW, *, message: type | None = None) -> Crash:
     """Crash an actor once, at the moment `when` says (of the first message of class `message`, if given).
 
     Its supervisor, its askers and the event stream see exactly what a bug in the actor would make them see.

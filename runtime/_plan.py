@@ -1,0 +1,214 @@
+"""A plan is data: steps that form a DAG. Here it is made, from what a model said or from decoded JSON.
+
+Reading goes in three passes, each of which goes on after a mistake so that all mistakes are said at once:
+find the JSON (`_plan_text`), understand each step by itself (`_plan_steps`), compare the steps
+(`_plan_check`). Whatever comes in, either a valid plan comes out or one `PlanError`; nothing here recurses,
+and the cost is linear in the size of the plan, up to sorting each step's dependencies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from ._errors import PlanError
+from ._nearest import listed, suggestion
+from ._plan_catalogue import ActionSignature, catalogue_from_json
+from ._plan_check import check
+from ._plan_data import Path, adopt
+from ._plan_fields import as_id
+from ._plan_json import REPORTED, Document
+from ._plan_report import Report, report_repeated_keys, shown
+from ._plan_steps import read_step
+from ._plan_text import read_text
+from ._ready import critical_path, sequential
+from ._step import ActionCall, Compensation, Fallback, Step
+
+__all__ = [
+    "ActionCall",
+    "ActionSignature",
+    "Compensation",
+    "Fallback",
+    "Plan",
+    "Step",
+    "catalogue_from_json",
+    "check_json",
+    "parse_plan",
+    "problems_json",
+]
+
+PlanSource = str | bytes | bytearray | Sequence[object] | Mapping[str, object]
+
+_ENVELOPE = frozenset({"goal", "reasoning", "reason", "complexity", "success", "error"})
+"""What an object without any steps may say beside them: the planner found nothing to do."""
+
+
+def _by_id(plan: Plan) -> dict[int, Step]:
+    return {step.id: step for step in plan.steps}
+
+
+@attrs.frozen(kw_only=True)
+class Plan:
+    """Steps that can be run: made by `parse_plan`, which has checked them; not built by hand.
+
+    Attributes:
+        steps: In the order of the document, which need not be an order to run them in.
+        dependencies: For each step, in plan order, whom it waits for: listed and referenced, in plan order.
+        levels: The steps by the longest chain that leads to them; inside a level in plan order.
+        goal: What the plan is for.
+        reasoning: What the planner noted about it.
+    """
+
+    steps: tuple[Step, ...]
+    dependencies: Mapping[int, tuple[int, ...]]
+    levels: tuple[tuple[int, ...], ...]
+    goal: str | None = None
+    reasoning: str | None = None
+    _steps_by_id: Mapping[int, Step] = attrs.field(
+        default=attrs.Factory(_by_id, takes_self=True), init=False, eq=False, repr=False
+    )
+
+    def step(self, step_id: int) -> Step:
+        """The step with this id.
+
+        Raises:
+            KeyError: there is none.
+        """
+        if step_id not in self._steps_by_id:
+            raise KeyError(f"the plan has no step {step_id}; it has {listed(self._steps_by_id)}")
+        return self._steps_by_id[step_id]
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """One order in which the steps can run one after another; the document's wherever that is possible."""
+        return sequential(self.dependencies)
+
+    @property
+    def critical_path(self) -> tuple[int, ...]:
+        """The longest chain of steps; with measured times use `critical_path` of the ready set's module."""
+        return critical_path(self.dependencies)
+
+    def as_json(self) -> dict[str, object]:
+        """The plan in its one canonical spelling; `parse_plan` of it gives an equal plan. The caller's to change."""
+        notes = {name: note for name in ("goal", "reasoning") if (note := getattr(self, name)) is not None}
+        return {**notes, "steps": [step.as_json() for step in self.steps]}
+
+    def as_mermaid(self) -> str:
+        """The plan as a Mermaid flowchart, an arrow from each dependency to the step that waits for it."""
+        boxes = [f'  s{step.id}["{step.id} {_mermaid_text(step.action)}"]' for step in self.steps]
+        arrows = [f"  s{d} --> s{step}" for step, needs in self.dependencies.items() for d in needs]
+        return "\n".join(["graph TD", *boxes, *arrows]) + "\n"
+
+
+def parse_plan(
+    source: PlanSource, *, catalogue: Mapping[str, ActionSignature] | None = None, goal: str | None = None
+) -> Plan:
+    """Make a plan of a model's answer, of JSON text, or of decoded JSON; nothing of `source` is kept.
+
+    Text may have prose and code fences around the plan; of several plans the last counts. A step may spell
+    its keys `tool`, `inputs`, `deps` (also `step` for `id`, `args` or `arguments`, `depends_on`) and its ids
+    `"1"` or `"step_1"`; `null` is as good as an absent key; keys that no one knows are left alone.
+
+    Args:
+        source: Text, UTF-8 bytes, a list of steps, or a mapping with `steps`.
+        catalogue: The actions there are. With it actions, parameters and the fields that references name
+            are checked too.
+        goal: What the plan is for; goes before what the document says.
+
+    Raises:
+        PlanError: the plan cannot be run; `problems` has every reason, in document order.
+    """
+    report = Report()
+    document = _read(source, report)
+    bare = isinstance(document.value, list)
+    entries = _entries(document.value, report)
+    report.entries = entries
+    if document.repeated:
+        report_repeated_keys(document.value, bare, report)
+    drafts = [read_step(index, entry, report) for index, entry in enumerate(entries)]
+    checked = check(drafts, catalogue, report)
+    notes = {} if not isinstance(document.value, dict) else document.value
+    said_goal = _goal(notes, report)
+    report.raise_if_any()
+    reasoning = notes.get("reasoning")
+    return Plan(
+        steps=tuple(draft.step() for draft in drafts),
+        dependencies=checked.dependencies,
+        levels=checked.levels,
+        goal=said_goal if goal is None else goal,
+        reasoning=reasoning if isinstance(reasoning, str) else None,
+    )
+
+
+def check_json(plan: Plan) -> dict[str, object]:
+    """What `trouper check --json` prints for a plan that can be run."""
+    return {
+        "ok": True,
+        "steps": len(plan.steps),
+        "levels": [list(level) for level in plan.levels],
+        "dependencies": {str(step): list(needs) for step, needs in plan.dependencies.items()},
+    }
+
+
+def problems_json(error: PlanError) -> dict[str, object]:
+    """What `trouper check --json` prints for one that cannot."""
+    return {"ok": False, "problems": [problem.as_json() for problem in error.problems]}
+
+
+def _read(source: object, report: Report) -> Document:
+    if isinstance(source, str | bytes | bytearray):
+        return read_text(source)
+    value, faults = adopt(source)
+    root = ("steps",) if isinstance(value, list) else ()
+    entries = value if isinstance(value, list) else value.get("steps") if isinstance(value, dict) else None
+    report.entries = entries if isinstance(entries, list) else []
+    for fault in faults:
+        path = (*root, *fault.path)
+        report.add(fault.kind, path, fault.message, step=_step_of(path, report.entries))
+    return Document(value)
+
+
+def _step_of(path: Path, entries: list[object]) -> int | None:
+    """The id of the step that a path leads into, where that is clear."""
+    entry = entries[path[1]] if len(path) > 1 and isinstance(path[1], int) else None
+    return as_id(entry.get("id")) if isinstance(entry, dict) else None
+
+
+def _entries(value: object, report: Report) -> list[object]:
+    """The steps as they came, whichever of the two shapes the plan has."""
+    steps = value.get("steps") if isinstance(value, dict) else value
+    if isinstance(steps, list):
+        if not steps:
+            report.add("empty_plan", ("steps",), "the plan has no steps")
+        return steps
+    if steps is REPORTED:
+        return []
+    if isinstance(value, dict) and "steps" not in value:
+        _report_no_steps(value, report)
+    else:
+        path = ("steps",) if isinstance(value, dict) else ()
+        report.add("wrong_type", path, f"the plan is {shown(steps)}, not a list of steps or an object with 'steps'")
+    return []
+
+
+def _report_no_steps(value: Mapping[str, object], report: Report) -> None:
+    if value.keys() <= _ENVELOPE:
+        report.add("empty_plan", (), "the plan has no steps")
+    elif "action" in value or "tool" in value:
+        report.add("wrong_type", (), "this is a single step, not a plan; put all steps into one list")
+    else:
+        near = suggestion("steps", value)
+        report.add("wrong_type", (), f"the object has no 'steps', only {listed(value)}{near}")
+
+
+def _goal(notes: Mapping[str, object], report: Report) -> str | None:
+    goal = notes.get("goal")
+    if goal is None or goal is REPORTED or isinstance(goal, str):
+        return goal if isinstance(goal, str) else None
+    report.add("wrong_type", ("goal",), f"the goal is {shown(goal)}, not text")
+    return None
+
+
+def _mermaid_text(text: str) -> str:
+    return text.replace("&", "#amp;").replace('"', "#quot;").replace("\n", " ")
