@@ -1,0 +1,222 @@
+"""The ports: what the cast asks of the outside world, as Protocols and plain records.
+
+An adapter implements a port; the fake beside it implements the same port and passes the same contract
+suite. Nothing here imports a third party that does I/O: a vector is `bytes` (little-endian float32,
+`4 * dim` long), so that it can travel, be stored and be compared without numpy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Literal, Protocol, runtime_checkable
+
+import attrs
+
+Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+"""What a plan, a parameter or a result is made of."""
+
+Vector = bytes
+"""One embedding: little-endian float32, L2-normalised, `4 * dim` bytes."""
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@attrs.frozen
+class ChatMessage:
+    """One message of a conversation."""
+
+    role: Role
+    content: str
+
+
+@attrs.frozen(kw_only=True)
+class ChatRequest:
+    """One call to a chat model. `schema` asks for JSON of that shape (`schema_name` names it)."""
+
+    messages: tuple[ChatMessage, ...]
+    model: str = ""
+    max_tokens: int | None = None
+    temperature: float | None = 0.0
+    seed: int | None = None
+    schema: Mapping[str, object] | None = None
+    schema_name: str = "answer"
+    role: str = "planner"
+    """Who asks (planner, verifier, tool ...): for limits, logs and the scripted model."""
+
+
+@attrs.frozen(kw_only=True)
+class Usage:
+    """Tokens that the provider counted; zero where it did not say."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+    calls: int = 0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            prompt_tokens=self.prompt_tokens + other.prompt_tokens,
+            completion_tokens=self.completion_tokens + other.completion_tokens,
+            cached_tokens=self.cached_tokens + other.cached_tokens,
+            calls=self.calls + other.calls,
+        )
+
+    @property
+    def total_tokens(self) -> int:
+        """Prompt and completion together."""
+        return self.prompt_tokens + self.completion_tokens
+
+
+@attrs.frozen(kw_only=True)
+class ChatReply:
+    """A finished answer: `text` is complete and `finish_reason` was said by the server."""
+
+    text: str
+    model: str = ""
+    finish_reason: str = "stop"
+    usage: Usage = Usage()
+
+
+@attrs.frozen(kw_only=True)
+class ChatChunk:
+    """A piece of a streamed answer; the last one carries `reply`."""
+
+    text: str = ""
+    reply: ChatReply | None = None
+
+
+@runtime_checkable
+class ChatModel(Protocol):
+    """Port: a chat model. Raises `LLMError` kinds and nothing else (and lets `Cancelled` through)."""
+
+    name: str
+
+    async def complete(self, request: ChatRequest) -> ChatReply:
+        """Ask and wait for the whole answer. Cancelled: the connection is closed, nothing is retried."""
+        ...
+
+    def stream(self, request: ChatRequest) -> AbstractAsyncContextManager[AsyncIterator[ChatChunk]]:
+        """Ask and read the answer as it comes; ends only after the model's finish reason."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is open. Idempotent."""
+        ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Port: text to vectors. `name` identifies the vector space: change it and vectors do not compare."""
+
+    name: str
+    dim: int
+
+    async def embed(self, texts: Sequence[str]) -> tuple[Vector, ...]:
+        """One L2-normalised vector a text, in order. Raises `LLMError` kinds."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close what is open. Idempotent."""
+        ...
+
+
+class VectorIndex(Protocol):
+    """Port: nearest neighbours by inner product, ids given by the caller. A rebuildable cache, never the truth."""
+
+    dim: int
+
+    def add(self, ids: Sequence[int], vectors: Sequence[Vector]) -> None:
+        """Add; an id that is there already is replaced."""
+        ...
+
+    def remove(self, ids: Sequence[int]) -> int:
+        """Remove; gives how many were there."""
+        ...
+
+    def search(self, vector: Vector, k: int) -> tuple[tuple[int, float], ...]:
+        """At most `k` pairs of id and score, best first; equal scores by smaller id."""
+        ...
+
+    def ids(self) -> frozenset[int]:
+        """The ids inside."""
+        ...
+
+    def save(self, path: str, *, stamp: str = "") -> None:
+        """Write atomically, with a checksum and `stamp` beside it. Raises `MemoryFailed`."""
+        ...
+
+    def load(self, path: str, *, stamp: str = "") -> bool:
+        """Read what `save` wrote; False (and unchanged) if absent, damaged, or of another dimension or stamp."""
+        ...
+
+    def __len__(self) -> int: ...
+
+
+@attrs.frozen(kw_only=True)
+class MemoryRow:
+    """One memory as the store has it."""
+
+    id: int
+    content: str
+    created: float
+    meta: Mapping[str, object] = attrs.field(factory=dict)
+    vector: Vector | None = None
+    """The embedding, if it was made by the embedder called `embedder`."""
+    embedder: str = ""
+
+
+class MemoryStore(Protocol):
+    """Port: the truth about memories (SQLite). Each method is one transaction, durable when it returns."""
+
+    async def add(self, rows: Sequence[tuple[str, Mapping[str, object], Vector, str]]) -> tuple[int, ...]:
+        """Insert `(content, meta, vector, embedder)`; the same content again gives the old id. Ids in order."""
+        ...
+
+    async def get(self, ids: Sequence[int]) -> tuple[MemoryRow, ...]:
+        """The rows that exist, in the order asked."""
+        ...
+
+    async def all_rows(self) -> tuple[MemoryRow, ...]:
+        """Every row, oldest first (to rebuild an index)."""
+        ...
+
+    async def set_vectors(self, rows: Sequence[tuple[int, Vector, str]]) -> None:
+        """Replace `(id, vector, embedder)`: after a change of embedder."""
+        ...
+
+    async def delete(self, ids: Sequence[int]) -> int:
+        """Erase; gives how many were there."""
+        ...
+
+    async def count(self) -> int:
+        """How many there are."""
+        ...
+
+    async def generation(self) -> int:
+        """A number that grows with each change: an index saved at another generation is stale."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close. Idempotent."""
+        ...
+
+
+class EmbeddingCache(Protocol):
+    """Port: vectors already paid for. A failing cache never fails a call: it misses."""
+
+    async def get_many(self, keys: Sequence[bytes]) -> tuple[Vector | None, ...]:
+        """What is known, `None` where nothing is."""
+        ...
+
+    async def put_many(self, items: Sequence[tuple[bytes, Vector]]) -> None:
+        """Keep these."""
+        ...
+
+
+class Evidence(Protocol):
+    """Port: what the verifier may look at to check a claim, confined like the tools are."""
+
+    async def read(self, path: str) -> bytes | None:
+        """The file's bytes now, `None` if there is no such file (or it may not be read)."""
+        ...

@@ -1,0 +1,141 @@
+"""Embeddings from any OpenAI-compatible server, checked before anybody stores them.
+
+A vector that is missing, misplaced, of another length, not finite or zero would poison an index silently, so each
+of these is a `BadResponse`. What passes is L2-normalised little-endian float32, as the port says.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from collections.abc import Mapping, Sequence
+from contextlib import aclosing
+from typing import TYPE_CHECKING
+
+import trio
+
+from trouper.actors.protocols import Vector
+from trouper.runtime import ModelTimeout, Seconds
+
+from .http_seam import HttpPool
+from .openai_endpoint import OPENAI_URL, OpenAIEndpoint
+from .wire_errors import Asked, bad_response
+from .wire_openai import parse_object
+
+if TYPE_CHECKING:
+    import numpy as np
+
+PATH = "/embeddings"
+
+
+class OpenAIEmbedder:
+    """Port `Embedder` over one server. One call is one request; batching and retries are done above it.
+
+    Args:
+        model: The embedding model.
+        base_url: The API's address, usually ending in `/v1`.
+        api_key: None for a server that wants none.
+        dimensions: Ask for shorter vectors, where the model can; None takes what it gives. `dim` is this number,
+            or 0 until the first answer has shown it; from then on another length is an error.
+        pool: Connections shared with others; without it the embedder has its own and closes them.
+        timeout: Seconds that one call may take in all.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        base_url: str = OPENAI_URL,
+        api_key: str | None = None,
+        dimensions: int | None = None,
+        pool: HttpPool | None = None,
+        timeout: Seconds = 60.0,
+    ) -> None:
+        self.name = model if dimensions is None else f"{model}@{dimensions}"
+        self.dim = dimensions or 0
+        self._model = model
+        self._dimensions = dimensions
+        self._endpoint = OpenAIEndpoint(base_url=base_url, api_key=api_key, pool=pool)
+        self._timeout = timeout
+
+    async def embed(self, texts: Sequence[str]) -> tuple[Vector, ...]:
+        """One L2-normalised vector a text, in order. No texts: no request.
+
+        Cancelled: the connection is closed.
+
+        Raises:
+            LLMError: some kind of it; `BadResponse` if a vector is missing, misplaced, odd in length or not finite.
+        """
+        if not texts:
+            await trio.lowlevel.checkpoint()
+            return ()
+        asked = self._endpoint.asked(PATH, self._model)
+        self._endpoint.load(asked)
+        body: dict[str, object] = {"model": self._model, "input": list(texts), "encoding_format": "base64"}
+        if self._dimensions is not None:
+            body["dimensions"] = self._dimensions
+        with trio.move_on_after(self._timeout):
+            async with aclosing(await self._endpoint.post(PATH, body, asked)) as answer:
+                payload = parse_object(asked, await answer.read(), answer.content_type)
+            vectors, self.dim = vectors_of(asked, payload, len(texts), self.dim)
+            return vectors
+        raise ModelTimeout(
+            f"{asked} was too slow: no {len(texts)} vectors within {self._timeout:g} s. "
+            "Embed fewer texts at once (performance.batch_embeddings.batch_size)."
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections, unless they are shared. Idempotent."""
+        await self._endpoint.aclose()
+
+
+def vectors_of(asked: Asked, payload: Mapping[str, object], count: int, dim: int) -> tuple[tuple[Vector, ...], int]:
+    """The `count` vectors of an answer in order of their index, and their dimension (`dim` unless that is 0).
+
+    Raises:
+        BadResponse: there are not exactly these, or one of them is not a usable vector.
+    """
+    data = payload.get("data")
+    if not isinstance(data, list) or len(data) != count:
+        found = f"{len(data)} vectors" if isinstance(data, list) else "no `data`"
+        raise bad_response(asked, f"it has {found} for {count} texts")
+    by_index: dict[int, Vector] = {}
+    for entry in data:
+        index = entry.get("index") if isinstance(entry, Mapping) else None
+        if not isinstance(index, int) or isinstance(index, bool) or not 0 <= index < count or index in by_index:
+            raise bad_response(asked, f"its vectors are not numbered 0 to {count - 1} (found {index!r})")
+        vector = _normalised(asked, index, entry.get("embedding"))
+        dim = dim or len(vector) // 4
+        if len(vector) != 4 * dim:
+            raise bad_response(asked, f"vector {index} has {len(vector) // 4} dimensions, not {dim}")
+        by_index[index] = vector
+    return tuple(by_index[i] for i in range(count)), dim
+
+
+def _normalised(asked: Asked, index: int, embedding: object) -> Vector:
+    import numpy as np
+
+    vector = _numbers(embedding)
+    if vector is None or not vector.size:
+        raise bad_response(asked, f"vector {index} is not a list of numbers")
+    if not np.isfinite(vector).all():
+        raise bad_response(asked, f"vector {index} has numbers that are not finite")
+    wide = vector.astype("<f8")  # the squares of large float32 numbers overflow a float32
+    length = float(np.sqrt(np.dot(wide, wide)))
+    if not 0.0 < length < float("inf"):
+        raise bad_response(asked, f"vector {index} has length {length:g} and cannot be normalised")
+    return (wide / length).astype("<f4").tobytes()
+
+
+def _numbers(embedding: object) -> np.ndarray | None:
+    """The numbers of base64 float32 or of a JSON list: servers answer with either, whatever was asked for."""
+    import numpy as np
+
+    try:
+        if isinstance(embedding, str):
+            return np.frombuffer(base64.b64decode(embedding, validate=True), dtype="<f4")
+        if isinstance(embedding, list) and all(type(number) in {int, float} for number in embedding):
+            return np.array(embedding, dtype="<f8")
+    except (ValueError, OverflowError, binascii.Error):
+        return None
+    return None

@@ -1,0 +1,121 @@
+"""The bodies a well-behaved OpenAI server sends: completions, streams, embeddings, errors. Pure."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import struct
+from collections.abc import Mapping
+
+from trouper.actors.tokens import estimate_tokens
+
+PIECE = 8
+"""Characters of one streamed piece."""
+
+MODELS = ("test", "test-embed")
+
+
+def _encoded(value: object) -> bytes:
+    return json.dumps(value).encode()
+
+
+def error_body(message: str, code: str) -> bytes:
+    """An error report as providers write it."""
+    return _encoded({"error": {"message": message, "type": code, "param": None, "code": code}})
+
+
+def models_reply() -> bytes:
+    """The list of models."""
+    return _encoded({"object": "list", "data": [{"id": name, "object": "model"} for name in MODELS]})
+
+
+def chat_reply(
+    request: Mapping[str, object], text: str, finish_reason: str | None, refusal: str | None, *, usage: bool, done: bool
+) -> bytes | list[bytes]:
+    """The answer to a chat request: one body, or the pieces of a stream if it asked for one."""
+    counts = _usage(request, text) if usage else None
+    model = request.get("model", "test")
+    if request.get("stream") is True:
+        return _stream(model, text, finish_reason, refusal, counts if _wants_usage(request) else None, done=done)
+    message = {"role": "assistant", "content": None if refusal else text, "refusal": refusal}
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason}
+    return _encoded(
+        {"id": "chatcmpl-1", "object": "chat.completion", "model": model, "choices": [choice], "usage": counts}
+    )
+
+
+def _wants_usage(request: Mapping[str, object]) -> bool:
+    options = request.get("stream_options")
+    return isinstance(options, Mapping) and options.get("include_usage") is True
+
+
+def _usage(request: Mapping[str, object], text: str) -> dict[str, object]:
+    prompt = estimate_tokens(json.dumps(request.get("messages")))
+    answer = estimate_tokens(text)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": answer,
+        "total_tokens": prompt + answer,
+        "prompt_tokens_details": {"cached_tokens": 0},
+    }
+
+
+def sse(value: object) -> bytes:
+    """One event of a stream."""
+    return b"data: " + _encoded(value) + b"\n\n"
+
+
+def chunk(model: object, delta: Mapping[str, object], finish_reason: str | None = None) -> dict[str, object]:
+    """One chunk of a streamed completion."""
+    choice = {"index": 0, "delta": dict(delta), "finish_reason": finish_reason}
+    return {"id": "chatcmpl-1", "object": "chat.completion.chunk", "model": model, "choices": [choice]}
+
+
+def _stream(
+    model: object,
+    text: str,
+    finish_reason: str | None,
+    refusal: str | None,
+    usage: dict[str, object] | None,
+    *,
+    done: bool,
+) -> list[bytes]:
+    words, key = (refusal, "refusal") if refusal else (text, "content")
+    pieces = [sse(chunk(model, {"role": "assistant", "content": ""}))]
+    pieces += [sse(chunk(model, {key: words[i : i + PIECE]})) for i in range(0, len(words), PIECE)]
+    if finish_reason is not None:
+        pieces.append(sse(chunk(model, {}, finish_reason)))
+    if usage is not None:
+        pieces.append(sse({"id": "chatcmpl-1", "model": model, "choices": [], "usage": usage}))
+    if done:
+        pieces.append(b"data: [DONE]\n\n")
+    return pieces
+
+
+def embeddings_reply(request: Mapping[str, object], dim: int) -> bytes:
+    """Vectors for the texts of an embeddings request, in the encoding that it asks for."""
+    given = request.get("input")
+    texts = [given] if isinstance(given, str) else list(given) if isinstance(given, list) else []
+    wanted = request.get("dimensions")
+    dim = wanted if isinstance(wanted, int) and wanted > 0 else dim
+    as_base64 = request.get("encoding_format") == "base64"
+    data = []
+    for i, text in enumerate(texts):
+        numbers = text_vector(str(text), dim)
+        packed = base64.b64encode(struct.pack(f"<{dim}f", *numbers)).decode()
+        data.append({"object": "embedding", "index": i, "embedding": packed if as_base64 else numbers})
+    tokens = sum(estimate_tokens(str(text)) for text in texts)
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    return _encoded({"object": "list", "model": request.get("model"), "data": data, "usage": usage})
+
+
+def text_vector(text: str, dim: int) -> list[float]:
+    """A unit vector that depends on `text` alone and says nothing about its meaning."""
+    numbers = [
+        int.from_bytes(hashlib.blake2b(f"{i}:{text}".encode(), digest_size=4).digest(), "little") / 2**31 - 1.0
+        for i in range(dim)
+    ]
+    length = math.sqrt(math.fsum(number * number for number in numbers)) or 1.0
+    return [number / length for number in numbers]
