@@ -26,7 +26,7 @@ def suggestion(word: str, names: Iterable[str]) -> str:
 
 def listed(names: Iterable[object], most: int = 12) -> str:
     """The names in one line for a message, cut after `most` of them."""
-    found = [str(name) for name in islice(names, most + 1)]
+    found = [str(name)[:_LONGEST] for name in islice(names, most + 1)]
     if not found:
         return "none"
     return ", ".join(found[:most]) + (", ..." if len(found) > most else "")

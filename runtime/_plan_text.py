@@ -3,8 +3,8 @@
 Clean JSON is taken as it is. Otherwise every JSON value that stands in the text by itself is decoded, fences
 or not, and the last one that looks like a plan counts: models correct themselves further down. Two rules keep
 this from ever giving a *piece* of a plan: nothing inside a value that broke off is looked at, and a plan is
-refused when something that was going to be a plan breaks off after it. Each character is read at most
-three times, whatever the text.
+refused when something that was going to be a plan breaks off after it. Each character is read a
+fixed number of times, whatever the text.
 """
 
 from __future__ import annotations

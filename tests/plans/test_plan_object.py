@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trouper.runtime._errors import PlanError
@@ -169,6 +169,7 @@ def documents(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[int, set[int]
 
 
 @given(documents())
+@settings(max_examples=60)
 def test_dependencies_are_the_listed_united_with_the_referenced(
     document: tuple[list[dict[str, Any]], dict[int, set[int]]],
 ) -> None:
@@ -185,6 +186,7 @@ def test_dependencies_are_the_listed_united_with_the_referenced(
 
 
 @given(documents(), st.booleans())
+@settings(max_examples=60)
 def test_the_canonical_spelling_gives_an_equal_plan(
     document: tuple[list[dict[str, Any]], dict[int, set[int]]], as_text: bool
 ) -> None:
