@@ -1,0 +1,135 @@
+"""The one answer of a run, put together in plain code from what the last steps gave.
+
+Extractive: every figure and every line in it stands in a result. With a model's plan that ends in `reply`, its message
+is the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+
+from trouper.runtime import Plan
+
+from .outcome import StepOutcome, StepStatus
+
+MOST_LINES = 12
+MOST_TEXT = 2000
+
+
+def compose_answer(plan: Plan, steps: Mapping[int, StepOutcome]) -> str:
+    """What to tell the person who asked: what came out, then what was written or remembered."""
+    done = [steps[s.id] for s in plan.steps if s.id in steps and steps[s.id].status is StepStatus.OK]
+    used = {d for s in plan.steps for d in plan.dependencies[s.id]}
+    replies = [_reply(o) for o in done if o.action == "reply"]
+    if replies:
+        return "\n".join(replies)
+    sinks = [o for o in done if o.action in _SINKS]
+    shown = [o for o in done if o.action not in _SINKS and (o.id not in used or _feeds_only_sinks(plan, o.id))]
+    parts = [_describe(o) for o in shown] + [_describe(o) for o in sinks]
+    return "\n".join(part for part in parts if part)
+
+
+def explain_failure(plan: Plan, steps: Mapping[int, StepOutcome]) -> str:
+    """What went wrong, step by step, nearest cause first."""
+    failed = [steps[s.id] for s in plan.steps if s.id in steps and steps[s.id].status is StepStatus.FAILED]
+    skipped = sum(1 for o in steps.values() if o.status is StepStatus.SKIPPED)
+    lines = [f"step {o.id} ({o.action}): {o.error.message if o.error else 'failed'}" for o in failed]
+    if skipped:
+        lines.append(f"{skipped} step{'s' if skipped != 1 else ''} that needed it did not run")
+    return "; ".join(lines)
+
+
+_SINKS = frozenset({"create_report", "write_file", "remember"})
+
+
+def _feeds_only_sinks(plan: Plan, step: int) -> bool:
+    readers = [s for s in plan.steps if step in plan.dependencies[s.id]]
+    return bool(readers) and all(reader.action in _SINKS for reader in readers)
+
+
+def _reply(outcome: StepOutcome) -> str:
+    result = outcome.result
+    return str(result.get("message", "")) if isinstance(result, dict) else str(result)
+
+
+def _describe(outcome: StepOutcome) -> str:
+    describe = _BY_ACTION.get(outcome.action)
+    if describe is not None and isinstance(outcome.result, dict):
+        try:
+            return describe(outcome.result)
+        except (KeyError, TypeError, ValueError):  # a user's tool of the same name gives other fields
+            return _anything(outcome)
+    return _anything(outcome)
+
+
+def _anything(outcome: StepOutcome) -> str:
+    result = outcome.result
+    text = result if isinstance(result, str) else json.dumps(result, ensure_ascii=False, default=str)
+    return f"{outcome.action}: {_cut(text)}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}... ({len(text)} characters)"
+
+
+def _plural(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def _search(result: Mapping[str, object]) -> str:
+    matches = result["matches"]
+    count, pattern, path = result["count"], result["pattern"], result["path"]
+    assert isinstance(matches, list)  # noqa: S101 - the caller catches what a foreign tool gives
+    assert isinstance(count, int)  # noqa: S101 - the same
+    where = "here" if path == "." else f"under {path}"
+    of = "" if result.get("glob") in {None, "**/*"} else f" matching {result['glob']}"
+    if not pattern:
+        head = f"{_plural(count, 'file')}{of} {where}"
+        lines = [str(m["path"]) for m in matches[:MOST_LINES]]
+    else:
+        head = f"{_plural(count, 'line')} with {pattern!r} in {_plural(int(str(result['files'])), 'file')}{of} {where}"
+        lines = [f"{m['path']}:{m['line']}: {str(m['text']).strip()[:160]}" for m in matches[:MOST_LINES]]
+    rest = [f"... and {count - len(lines)} more"] if count > len(lines) else []
+    return "\n".join([f"Found {head}{':' if lines else '.'}", *(f"  {line}" for line in lines), *rest])
+
+
+def _read(result: Mapping[str, object]) -> str:
+    return f"{result['path']} ({_plural(int(str(result['lines'])), 'line')}):\n{_cut(str(result['content']))}"
+
+
+def _summary(result: Mapping[str, object]) -> str:
+    how = " (extractive: taken from the sources word for word)" if result.get("method") == "extractive" else ""
+    return f"Summary{how}:\n{_cut(str(result['summary']))}"
+
+
+def _recalled(result: Mapping[str, object]) -> str:
+    memories = result["memories"]
+    assert isinstance(memories, list)  # noqa: S101 - the caller catches what a foreign tool gives
+    if not memories:
+        return f"Nothing is remembered about {result['query']!r}."
+    return "From memory:\n" + "\n".join(f"  - {m['content']}" for m in memories)
+
+
+def _remembered(result: Mapping[str, object]) -> str:
+    texts = result["texts"]
+    assert isinstance(texts, list)  # noqa: S101 - the caller catches what a foreign tool gives
+    return "Remembered: " + "; ".join(_cut(str(t)) for t in texts)
+
+
+def _written(result: Mapping[str, object]) -> str:
+    return f"Wrote {result['path']} ({result['bytes']} bytes)."
+
+
+_BY_ACTION: dict[str, Callable[[Mapping[str, object]], str]] = {
+    "search_files": _search,
+    "read_file": _read,
+    "recall": _recalled,
+    "remember": _remembered,
+    "create_report": _written,
+    "write_file": _written,
+    "calculate": lambda r: str(r["text"]),
+    "summarize": _summary,
+    "analyze_content": lambda r: _cut(str(r["text"])),
+    "fetch_url": lambda r: f"{r['url']}: {_cut(str(r['text']))}",
+}

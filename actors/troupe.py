@@ -1,0 +1,120 @@
+"""The troupe: the supervision tree as data.
+
+Everyone is a long-lived actor under one supervisor, started in this order and stopped in reverse. They know each other
+by the ids that stand here and reach each other only through a `Ref`: take one away and whoever needs it does not start.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+
+import attrs
+
+from trouper.runtime import Actor, Backoff, ChildSpec, SupervisorSpec, TokenBucket
+
+from .batcher import Batching, EmbeddingBatcher
+from .catalogue import Catalogue
+from .executor import Executor, Verification
+from .intent import IntentAnalyst
+from .limiter import Limiter
+from .llm import LLMDoor
+from .memory import Memory, MemoryDefaults
+from .orchestrator import MemoryUpdates, Orchestrator
+from .permissions import PermissionPolicy
+from .plan_run import ParallelExecution
+from .planner import Planner, PlannerMode
+from .protocols import ChatModel, Embedder, EmbeddingCache, Evidence, MemoryStore, VectorIndex
+from .router import Router
+from .tool import Tool
+from .verifier import Verifier
+
+
+@attrs.frozen(kw_only=True)
+class Ports:
+    """The outside world as the cast sees it."""
+
+    model: ChatModel
+    embedder: Embedder
+    store: MemoryStore
+    new_index: Callable[[int], VectorIndex]
+    """An empty index for vectors of that many dimensions."""
+    snapshot: str | None
+    """Where the index is written down."""
+    cache: EmbeddingCache | None
+    evidence: Evidence
+
+
+@attrs.frozen(kw_only=True)
+class Settings:
+    """What the configuration says to the cast, each part for one reader."""
+
+    planner: PlannerMode
+    max_repairs: int = 2
+    cache_catalogue: bool = True
+    keep_templates: bool = True
+    parallel: ParallelExecution = attrs.field(factory=ParallelExecution)
+    verification: Verification = attrs.field(factory=Verification)
+    memory_updates: MemoryUpdates = attrs.field(factory=MemoryUpdates)
+    bucket: TokenBucket | None = None
+    """What was spent: one for all incarnations of the limiter. None: no limit."""
+    max_parallel_llm_calls: int = 3
+    max_llm_retries: int = 2
+    max_tokens: int | None = None
+    batching: Batching = attrs.field(factory=Batching)
+    memory: MemoryDefaults = attrs.field(factory=MemoryDefaults)
+    workspace: str
+    policy: PermissionPolicy
+    intensity: int = 3
+    period: float = 5.0
+    backoff: Backoff | None = None
+
+
+def cast(tools: Mapping[str, Tool], ports: Ports, settings: Settings) -> SupervisorSpec:
+    """The tree: who is in it, in which order, and how each is made anew after a crash."""
+
+    def child(name: str, make: Callable[[], Actor]) -> ChildSpec:
+        return ChildSpec(id=name, start=make, backoff=settings.backoff)
+
+    make = functools.partial
+    door = make(
+        LLMDoor,
+        ports.model,
+        max_parallel=settings.max_parallel_llm_calls,
+        max_retries=settings.max_llm_retries,
+        max_tokens=settings.max_tokens,
+    )
+    memory = make(
+        Memory,
+        ports.store,
+        ports.new_index,
+        embedder=ports.embedder.name,
+        snapshot=ports.snapshot,
+        defaults=settings.memory,
+    )
+    planner = make(Planner, settings.planner, max_repairs=settings.max_repairs, keep_templates=settings.keep_templates)
+    executor = make(
+        Executor,
+        tools,
+        parallel=settings.parallel,
+        verification=settings.verification,
+        workspace=settings.workspace,
+        policy=settings.policy,
+    )
+    return SupervisorSpec(
+        intensity=settings.intensity,
+        period=settings.period,
+        children=[
+            child("limiter", make(Limiter, settings.bucket)),
+            child("llm", door),
+            child("batcher", make(EmbeddingBatcher, ports.embedder, cache=ports.cache, batching=settings.batching)),
+            child("memory", memory),
+            child("catalogue", make(Catalogue, tools, cache=settings.cache_catalogue)),
+            child("intent", IntentAnalyst),
+            child("router", make(Router, tuple(tools))),
+            child("verifier", make(Verifier, tools, ports.evidence)),
+            child("planner", planner),
+            child("executor", executor),
+            child("orchestrator", make(Orchestrator, tools, memory_updates=settings.memory_updates)),
+        ],
+    )
