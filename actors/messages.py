@@ -6,8 +6,7 @@ from collections.abc import Mapping
 
 import attrs
 
-from trouper.runtime import Ask, Event, Tell
-from trouper.runtime import ActionSignature, Plan
+from trouper.runtime import ActionSignature, Ask, Event, Plan, Tell
 
 from .outcome import Outcome, StepOutcome, Verdict
 from .runlog import RunLog

@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import attrs
 
-from trouper.runtime import error_json
-from trouper.runtime import Plan
+from trouper.runtime import Plan, error_json
 
 from .protocols import Usage
 

@@ -18,9 +18,7 @@ from heapq import heappop, heappush
 import attrs
 import trio
 
-from trouper.runtime import Actor, ActorError, Context, Ref
-from trouper.runtime import Step
-from trouper.runtime import ReadySet, rank, sequential
+from trouper.runtime import Actor, ActorError, Context, ReadySet, Ref, Step, rank, sequential
 
 from .messages import LevelStarted, StepEnded, StepStarted, VerdictGiven, VerifyStep
 from .outcome import ErrorInfo, StepOutcome, StepStatus, Verdict, VerdictKind

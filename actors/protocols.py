@@ -166,6 +166,18 @@ class MemoryRow:
     embedder: str = ""
 
 
+@attrs.frozen
+class Generation:
+    """Which state of the store this is: what was derived from another one is stale.
+
+    `number` grows by one with each change that is committed, by whomever. `mark` is new and random with each, so
+    that a store that was made anew, or put back from a backup, is not taken for the one that it was before.
+    """
+
+    number: int
+    mark: str = ""
+
+
 class MemoryStore(Protocol):
     """Port: the truth about memories (SQLite). Each method is one transaction, durable when it returns."""
 
@@ -193,8 +205,8 @@ class MemoryStore(Protocol):
         """How many there are."""
         ...
 
-    async def generation(self) -> int:
-        """A number that grows with each change: an index saved at another generation is stale."""
+    async def generation(self) -> Generation:
+        """Which state this is: an index saved at another one is stale."""
         ...
 
     async def aclose(self) -> None:

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from trouper.runtime import StepError, StepTimeout, ToolError, TrouperError, UnknownField
-from trouper.runtime import Step
-from trouper.runtime import ActionCall
+from trouper.runtime import ActionCall, Step, StepError, StepTimeout, ToolError, TrouperError, UnknownField
 
 from .messages import StepProgress
 from .outcome import ErrorInfo, StepOutcome, StepStatus

@@ -124,7 +124,7 @@ class Context:
 
 
 Fault = Callable[[str, object], BaseException | None]
-"""Test hook: called with a phase ('queued', 'taken', 'handled') and the message; an exception it gives crashes the actor."""
+"""Test hook: called with a phase (queued, taken, handled) and the message; an exception it gives crashes the actor."""
 
 
 class Cell:

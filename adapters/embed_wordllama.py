@@ -1,0 +1,125 @@
+"""The offline embedder of a fresh machine: the static word vectors that the wordllama package carries.
+
+The package's two files are read directly, through the two libraries that it reads them with. Its own loader
+gives the same vectors, but importing it configures the root logger, brings an HTTP client, costs half a
+second more, and pads every text of a batch to the longest (a text of 1 MB beside 63 short ones would want
+19 GB). Reading the files also means that no code path here knows a hub: offline by construction.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from trouper.actors.protocols import Vector
+from trouper.runtime import BadRequest, ModelUnavailable
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+_WEIGHTS = "weights/l2_supercat_256.safetensors"
+_TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
+_INLINE_CHARS = 8_000
+"""More text than this is embedded in a worker thread: some milliseconds of the loop's time."""
+_TOKENS_A_SLICE = 4_096
+
+
+def wordllama_folder() -> Path | None:
+    """Where the installed package keeps its two files, or `None`. Nothing is imported."""
+    spec = importlib.util.find_spec("wordllama")
+    if spec is None or spec.origin is None:
+        return None
+    folder = Path(spec.origin).parent
+    return folder if (folder / _WEIGHTS).is_file() and (folder / _TOKENIZER).is_file() else None
+
+
+@attrs.frozen
+class _Model:
+    tokenizer: Any
+    weights: NDArray[np.float16]
+
+
+class WordLlamaEmbedder:
+    """Port `Embedder` over wordllama's vectors: 256 numbers a text, no network, no torch.
+
+    The model is loaded in a worker thread on first use (0.2 s, 20 MB); give it a real clock.
+    """
+
+    name = "wordllama-l2-supercat-256"
+    dim = 256
+
+    def __init__(self) -> None:
+        self._model: _Model | None = None
+        self._loading = trio.Lock()
+
+    async def embed(self, texts: Sequence[str]) -> tuple[Vector, ...]:
+        """One L2-normalised vector a text, in order. Cancelled: work that a thread has begun is dropped.
+
+        Raises:
+            BadRequest: a text is empty.
+            ModelUnavailable: the package or its files are missing.
+        """
+        model = await self._loaded()
+        if sum(map(len, texts)) <= _INLINE_CHARS:
+            await trio.lowlevel.checkpoint()
+            return _vectors(model, texts)
+        return await trio.to_thread.run_sync(_vectors, model, texts)
+
+    async def aclose(self) -> None:
+        """Let the model go."""
+        await trio.lowlevel.checkpoint()
+        self._model = None
+
+    async def _loaded(self) -> _Model:
+        async with self._loading:
+            if self._model is None:
+                self._model = await trio.to_thread.run_sync(_load)
+            return self._model
+
+
+def _load() -> _Model:
+    folder = wordllama_folder()
+    if folder is None:
+        raise ModelUnavailable(
+            "the wordllama package or its files are not installed: `pip install wordllama`, "
+            "or set `embeddings.provider` to `hash` or `openai`"
+        )
+    from safetensors import safe_open
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(folder / _TOKENIZER))
+    tokenizer.no_padding()
+    tokenizer.no_truncation()
+    with safe_open(folder / _WEIGHTS, framework="np") as file:
+        weights = file.get_tensor("embedding.weight")
+    return _Model(tokenizer, weights)
+
+
+def _vectors(model: _Model, texts: Sequence[str]) -> tuple[Vector, ...]:
+    return tuple(_vector(model, text, f"text {n} of {len(texts)}") for n, text in enumerate(texts, 1))
+
+
+def _vector(model: _Model, text: str, which: str) -> Vector:
+    """The mean of the words' vectors, normalised; long texts are summed in slices."""
+    import numpy as np
+
+    if not text.strip():
+        raise BadRequest(f"{which} has nothing to embed: it is empty")
+    # One by one: `encode_batch` starts a thread pool of its own, which a forked child inherits broken.
+    try:
+        ids = model.tokenizer.encode(text, add_special_tokens=False).ids
+    except TypeError as error:  # a lone surrogate is no text to the tokenizer
+        raise BadRequest(f"{which} cannot be embedded: it holds half a character") from error
+    total = np.zeros(model.weights.shape[1], dtype=np.float64)
+    for start in range(0, len(ids), _TOKENS_A_SLICE):
+        total += model.weights[ids[start : start + _TOKENS_A_SLICE]].sum(axis=0, dtype=np.float64)
+    norm = float(np.linalg.norm(total))
+    if not norm > 0.0:
+        raise BadRequest(f"{which} has nothing to embed: no word of it is known")
+    return bytes((total / norm).astype("<f4").tobytes())

@@ -1,0 +1,44 @@
+"""Vectors as rows of a numpy matrix, checked: what every index does before it takes any in."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from trouper.actors.protocols import Vector
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    Matrix = NDArray[np.float32]
+
+
+def rows(vectors: Sequence[Vector], dim: int) -> Matrix:
+    """The vectors below each other.
+
+    Raises:
+        ValueError: one has another dimension, or holds something that is not a finite number.
+    """
+    import numpy as np
+
+    for number, vector in enumerate(vectors):
+        if len(vector) != 4 * dim:
+            raise ValueError(f"vector {number} has {len(vector)} bytes; this index takes {4 * dim} ({dim} numbers)")
+    matrix = np.frombuffer(b"".join(vectors), dtype="<f4").reshape(len(vectors), dim)
+    if not np.isfinite(matrix).all():
+        raise ValueError("a vector holds NaN or infinity: it was not made by a sound embedder")
+    return np.ascontiguousarray(matrix, dtype=np.float32)
+
+
+def newest(ids: Sequence[int], vectors: Sequence[Vector]) -> tuple[list[int], list[Vector]]:
+    """Each id once, with the last of its vectors."""
+    if len(ids) != len(vectors):
+        raise ValueError(f"{len(ids)} ids but {len(vectors)} vectors: give one vector an id")
+    unique = dict(zip(ids, vectors, strict=True))
+    return list(unique), list(unique.values())
+
+
+def best_first(pairs: Iterable[tuple[int, float]], k: int) -> tuple[tuple[int, float], ...]:
+    """The `k` best, best first; equal scores by smaller id."""
+    return tuple(sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:k])

@@ -1,0 +1,304 @@
+"""The memory over its real files: it survives the process, a kill in the middle, and damage to its index."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Self
+
+import pytest
+import trio
+
+from trouper.actors.batcher import EmbeddingBatcher
+from trouper.actors.memory import Forget, Memory, MemoryCount, MemoryDefaults, Recall, Remember
+from trouper.adapters.embed_hash import HashEmbedder
+from trouper.adapters.index_faiss import FaissIndex
+from trouper.adapters.index_numpy import NumpyIndex
+from trouper.adapters.store_sqlite import SqliteMemoryStore
+from trouper.runtime import MemoryFailed, open_system
+
+pytestmark = pytest.mark.io
+
+FACTS = [f"fact number {n} about {word}" for n, word in enumerate(["tea", "cats", "rain", "music", "bread"] * 6)]
+
+CHILD = """
+import sys, trio
+from trouper.actors.batcher import EmbeddingBatcher
+from trouper.actors.memory import Forget, Memory, Recall, Remember
+from trouper.adapters.embed_hash import HashEmbedder
+from trouper.adapters.index_faiss import FaissIndex
+from trouper.adapters.store_sqlite import SqliteMemoryStore
+from trouper.runtime import open_system
+
+async def main(path, job):
+    store = SqliteMemoryStore(path)
+    embedder = HashEmbedder()
+    async with open_system() as system:
+        await system.spawn(EmbeddingBatcher, embedder, name="batcher")
+        ref = await system.spawn(
+            lambda: Memory(store, FaissIndex, embedder=embedder.name, snapshot=path + ".index"), name="memory"
+        )
+        await job(ref)
+    await store.aclose()
+"""
+
+
+def child(job: str) -> list[str]:
+    body = textwrap.indent(textwrap.dedent(job), "    ")
+    return [sys.executable, "-c", f"{CHILD}\nasync def job(ref):\n{body}\ntrio.run(main, sys.argv[1], job)\n"]
+
+
+class Opened:
+    """A memory over real files, in this process."""
+
+    def __init__(self, path: Path, index=FaissIndex, **defaults) -> None:
+        self.path = path
+        self.loads: list[bool] = []
+        self.defaults = MemoryDefaults(**defaults)
+        self.index = index
+
+    def make_index(self, dim: int):
+        opened = self
+
+        class Watched(self.index):
+            def load(self, path: str, *, stamp: str = "") -> bool:
+                opened.loads.append(super().load(path, stamp=stamp))
+                return opened.loads[-1]
+
+        return Watched(dim)
+
+    async def __aenter__(self) -> Self:
+        self.store = SqliteMemoryStore(self.path)
+        self.context = open_system()
+        system = await self.context.__aenter__()
+        embedder = HashEmbedder()
+        await system.spawn(EmbeddingBatcher, embedder, name="batcher")
+        self.ref = await system.spawn(
+            lambda: Memory(
+                self.store,
+                self.make_index,
+                embedder=embedder.name,
+                snapshot=f"{self.path}.index",
+                defaults=self.defaults,
+            ),
+            name="memory",
+        )
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.context.__aexit__(*exc)
+        await self.store.aclose()
+
+    async def recall(self, query: str, k: int = 5) -> list[tuple[str, float]]:
+        found = await self.ref.ask(Recall(query, k, -1.0))
+        return [(m.content, round(m.score, 4)) for m in found]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "data" / "memory.sqlite"
+
+
+async def test_remembered_in_one_process_recalled_in_another(path: Path) -> None:
+    job = f"print(await ref.ask(Remember({tuple(FACTS)!r}, {{'who': 'child'}})))"
+    first = await trio.run_process([*child(job), str(path)], capture_stdout=True)
+    query = (
+        "found = await ref.ask(Recall('tell me about music', 3))\n"
+        "import json; print(json.dumps([[m.id, m.content, m.meta] for m in found]))"
+    )
+    runs = [await trio.run_process([*child(query), str(path)], capture_stdout=True) for _ in range(2)]
+
+    assert len(eval(first.stdout)) == len(FACTS)
+    assert runs[0].stdout == runs[1].stdout
+    found = json.loads(runs[0].stdout)
+    assert len(found) == 3
+    assert all("music" in content and meta == {"who": "child"} for _, content, meta in found)
+
+
+async def test_the_snapshot_is_loaded_when_it_fits_and_only_then(path: Path) -> None:
+    async with Opened(path) as memory:
+        await memory.ref.ask(Remember(tuple(FACTS)))
+        expected = await memory.recall("cats and rain", 30)
+        assert memory.loads == [False]
+    async with Opened(path) as memory:
+        assert await memory.recall("cats and rain", 30) == expected
+        assert memory.loads == [True]
+        await memory.ref.ask(Remember(("a new fact",)))
+    async with Opened(path) as memory:  # saved again when the last one stopped
+        assert len(await memory.recall("cats and rain", 99)) == len(FACTS) + 1
+        assert memory.loads == [True]
+    async with Opened(path) as memory:  # changed without an index at hand: the snapshot is behind
+        await memory.ref.ask(Remember(("a newer fact",)))
+    async with Opened(path) as memory:
+        assert len(await memory.recall("cats and rain", 99)) == len(FACTS) + 2
+        assert memory.loads == [False]
+
+
+async def test_a_snapshot_is_written_after_many_changes(path: Path) -> None:
+    snapshot = Path(f"{path}.index")
+    async with Opened(path, snapshot_every=10) as memory:
+        await memory.ref.ask(Remember(("first",)))
+        await memory.recall("first")
+        for n in range(8):
+            await memory.ref.ask(Remember((f"text {n}",)))
+        assert not snapshot.exists()
+        await memory.ref.ask(Remember(("one more", "and another")))
+        assert snapshot.exists()
+
+
+@pytest.mark.parametrize("index", [FaissIndex, NumpyIndex])
+async def test_a_damaged_index_is_made_again_and_the_answers_are_the_same(path: Path, index) -> None:
+    rng = random.Random(7)
+    snapshot, seal = Path(f"{path}.index"), Path(f"{path}.index.json")
+    async with Opened(path, index) as memory:
+        await memory.ref.ask(Remember(tuple(FACTS)))
+        expected = await memory.recall("bread and trains", 30)
+    for victim in (snapshot, seal):
+        for damage in ("flip", "truncate", "empty", "remove"):
+            data = bytearray(victim.read_bytes())
+            if damage == "flip":
+                data[rng.randrange(len(data))] ^= 1
+            victim.write_bytes(data[: rng.randrange(len(data))] if damage == "truncate" else data)
+            if damage == "empty":
+                victim.write_bytes(b"")
+            if damage == "remove":
+                victim.unlink()
+            async with Opened(path, index) as memory:
+                assert await memory.recall("bread and trains", 30) == expected
+                assert memory.loads == [False]
+            async with Opened(path, index) as memory:  # and it was written down again
+                assert await memory.recall("bread and trains", 30) == expected
+                assert memory.loads == [True]
+
+
+async def test_an_index_of_an_older_memory_is_not_believed(path: Path) -> None:
+    """A backup of the index put back over a memory that has gone on."""
+    snapshot, seal = Path(f"{path}.index"), Path(f"{path}.index.json")
+    async with Opened(path) as memory:
+        await memory.ref.ask(Remember(tuple(FACTS)))
+        await memory.recall("tea")
+    old = snapshot.read_bytes(), seal.read_bytes()
+    async with Opened(path) as memory:
+        await memory.recall("tea")
+        await memory.ref.ask(Forget(tuple(range(1, 11))))
+        await memory.ref.ask(Remember(("all about tea",)))
+        expected = await memory.recall("tea", 30)
+    snapshot.write_bytes(old[0])
+    seal.write_bytes(old[1])
+    async with Opened(path) as memory:
+        assert await memory.recall("tea", 30) == expected
+        assert memory.loads == [False]
+
+
+@pytest.mark.parametrize("how", ["made anew", "put back"])
+async def test_a_memory_that_is_another_one_does_not_believe_the_index_of_the_first(path: Path, how: str) -> None:
+    """The same number of changes, other memories under the same ids; the index beside it was left where it was."""
+    async with Opened(path) as memory:
+        await memory.ref.ask(Remember(("before",)))
+    backup = path.read_bytes() if how == "put back" else None
+    async with Opened(path) as memory:
+        await memory.ref.ask(Remember(("all about tea", "all about cats")))
+        await memory.recall("tea")
+    path.unlink()
+    if backup is not None:
+        path.write_bytes(backup)
+    async with Opened(path) as memory:
+        if backup is None:
+            await memory.ref.ask(Remember(("before",)))
+        await memory.ref.ask(Remember(("all about cats", "all about tea")))
+    async with Opened(path) as memory:
+        assert (await memory.recall("all about tea", 1))[0] == ("all about tea", 1.0)
+        assert memory.loads == [False]
+
+
+async def test_a_damaged_memory_fails_its_asks_and_not_the_troupe(path: Path) -> None:
+    path.parent.mkdir()
+    path.write_bytes(b"not a database" * 1000)
+    async with Opened(path) as memory:
+        for message in (Remember(("a",)), Recall("a"), MemoryCount()):
+            with pytest.raises(MemoryFailed, match="Move the file away"):
+                await memory.ref.ask(message)
+        assert memory.ref.incarnation == 1
+
+
+async def test_a_snapshot_that_cannot_be_written_costs_nothing_but_a_warning(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    path.parent.mkdir()
+    Path(f"{path}.index").mkdir()
+    async with Opened(path) as memory:
+        await memory.ref.ask(Remember(("a fact",)))
+        await memory.recall("a fact")
+    async with Opened(path) as memory:
+        assert len(await memory.recall("a fact")) == 1
+
+    assert "No memory is lost" in caplog.text
+
+
+async def test_large_memories_are_searched_and_changed_in_a_thread(path: Path) -> None:
+    async with Opened(path, threads_above=10) as memory:
+        ids = await memory.ref.ask(Remember(tuple(FACTS)))
+        await memory.recall("tea")
+        await memory.ref.ask(Remember(("one more about tea",)))
+        await memory.ref.ask(Forget(ids[:5]))
+        async with trio.open_nursery() as nursery:
+            for _ in range(5):
+                nursery.start_soon(memory.recall, "tea")
+        assert len(await memory.recall("tea", 99)) == len(FACTS) - 4
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_kill_in_the_middle_loses_nothing_that_was_acknowledged(path: Path, seed: int) -> None:
+    """kill -9 at some instant of a stream of changes; then every acknowledged memory is there, once, and found."""
+    job = """
+    n = 0
+    while True:
+        texts = tuple(f"memory {n} part {i}" for i in range(n % 4 + 1))
+        ids = await ref.ask(Remember(texts))
+        print("+", *ids, flush=True)
+        if n % 3 == 2:
+            await ref.ask(Recall("memory", 1))
+        if n % 5 == 4:
+            print("?", ids[0], flush=True)
+            await ref.ask(Forget(ids[:1]))
+            print("-", ids[0], flush=True)
+        n += 1
+    """
+    rng = random.Random(seed)
+    process = subprocess.Popen([*child(job), str(path)], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    lines = [process.stdout.readline() for _ in range(rng.randrange(1, 40))]
+    time.sleep(rng.random() * 0.02)  # the instant is the point: not at the end of a line
+    os.kill(process.pid, signal.SIGKILL)
+    lines += process.stdout.read().splitlines()
+    process.stdout.close()
+    process.wait(10)
+    there, gone, doubtful = set(), set(), set()
+    for line in lines:
+        sign, *numbers = line.split() or [""]
+        target = {"+": there, "-": gone, "?": doubtful}.get(sign, set())
+        target.update(map(int, numbers))
+
+    async def look() -> None:
+        async with Opened(path) as memory:
+            rows = await memory.store.all_rows()
+            ids = {row.id for row in rows}
+            assert there - gone - doubtful <= ids
+            assert not ids & gone
+            assert len({row.content for row in rows}) == len(rows)
+            found = await memory.ref.ask(Recall("memory part", 1000, -1.0))
+            assert {m.id for m in found} == ids
+            batches = {}
+            for row in rows:
+                batches.setdefault(int(row.content.split()[1]), []).append(row)
+            for n, members in batches.items():  # all of a call or none of it
+                assert len(members) == n % 4 + 1 or n % 5 == 4
+
+    trio.run(look)
