@@ -13,7 +13,7 @@ from trouper.runtime import Plan
 
 from .outcome import StepOutcome, StepStatus
 
-MOST_LINES = 12
+MOST_LINES = 8
 MOST_TEXT = 2000
 
 
@@ -73,6 +73,11 @@ def _cut(text: str) -> str:
     return text if len(text) <= MOST_TEXT else f"{text[:MOST_TEXT]}... ({len(text)} characters)"
 
 
+def _first_line(text: str) -> str:
+    first, _, rest = text.partition("\n")
+    return _cut(first) if not rest else f"{_cut(first)} ..."
+
+
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
@@ -114,7 +119,7 @@ def _recalled(result: Mapping[str, object]) -> str:
 def _remembered(result: Mapping[str, object]) -> str:
     texts = result["texts"]
     assert isinstance(texts, list)  # noqa: S101 - the caller catches what a foreign tool gives
-    return "Remembered: " + "; ".join(_cut(str(t)) for t in texts)
+    return "Remembered: " + "; ".join(_first_line(str(t)) for t in texts)
 
 
 def _written(result: Mapping[str, object]) -> str:

@@ -119,7 +119,7 @@ class Orchestrator(Actor):
         except GoalRefused:
             raise
         except (PlanningError, PlanError, LLMError, ActorError) as error:
-            log.warning("[ORCHESTRATOR] no plan: %s", error)
+            log.info("[ORCHESTRATOR] no plan: %s", error.__class__.__name__)
             return Outcome(run_id=message.run_id, goal=goal, status=RunStatus.FAILED, error=ErrorInfo.of(error))
         run_log = known["log"] = RunLog(message.run_id, planned.plan, began=began)
         return await self._run(run_log, goal, planned.planner)

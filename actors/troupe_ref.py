@@ -76,15 +76,16 @@ class Troupe:
         except ActorError as error:
             return Outcome(run_id=run_id, goal=goal, status=RunStatus.FAILED, error=ErrorInfo.of(error))
 
-    async def plan(self, goal: str) -> Planned:
-        """Plan a goal and run nothing.
+    async def plan(self, goal: str, *, timeout: float | None = None) -> Planned:
+        """Plan a goal and run nothing, within `timeout` seconds (`run.timeout` of the configuration if None).
 
         Raises:
             GoalRefused: the rules do not understand it.
             PlanUnusable: the model's answers did not become a plan.
             LLMError: the model could not be asked.
         """
-        return await self._planner.ask(MakePlan(goal=check_goal(goal)), timeout=self.timeout)
+        limit = timeout if timeout is not None else self.timeout
+        return await self._planner.ask(MakePlan(goal=check_goal(goal)), timeout=limit)
 
     async def run_plan(self, plan: Plan | PlanSource, *, timeout: float | None = None) -> Outcome:
         """Run a ready plan; needs no model. Cancelled: the run is cancelled with everything it started.

@@ -50,6 +50,8 @@ def load_config(
     if isinstance(source, Config) and not overrides:
         return source
     name, document = _document(source)
+    if source is None and overrides:
+        name = "the configuration given with overrides (--set)"
     given = _apply(document, overrides)
     walk = _Walk(document.lines, given, os.environ if environ is None else environ)
     config = walk.section(Config, document.data, ())

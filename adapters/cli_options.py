@@ -1,0 +1,107 @@
+"""The options that commands share: written once, given to each command that can use them, and to no other."""
+
+from __future__ import annotations
+
+import functools
+import math
+import traceback
+from collections.abc import Callable
+from typing import Any, Literal, TypeVar
+
+import attrs
+import click
+
+from .cli_exit import ExitCode, Interrupted, ending_of, only
+from .cli_output import Results, complain, results_apart, tell
+
+F = TypeVar("F", bound=Callable[..., Any])
+OptionName = Literal["config", "set", "workdir", "tools", "timeout", "json", "quiet"]
+
+
+@attrs.frozen(kw_only=True)
+class Call:
+    """One call of the command line: its common options, and where its result goes."""
+
+    results: Results
+    config_file: str | None = None
+    overrides: tuple[str, ...] = ()
+    workdir: str | None = None
+    tools: tuple[str, ...] = ()
+    timeout: float | None = None
+    """Seconds."""
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+def _positive(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    if value is not None and not (value > 0 and math.isfinite(value)):
+        raise click.BadParameter(f"{value:g} is not a positive number of seconds.", ctx, param)
+    return value
+
+
+_OPTIONS: dict[OptionName, Callable[[F], F]] = {
+    "config": click.option(
+        "--config", "config_file", metavar="FILE", help="The configuration; without it the one that Trouper ships."
+    ),
+    "set": click.option(
+        "--set", "overrides", metavar="a.b.c=value", multiple=True, help="One key of the configuration. Repeatable."
+    ),
+    "workdir": click.option(
+        "--workdir",
+        metavar="DIR",
+        type=click.Path(exists=True, file_okay=False),
+        help="The directory that tools work in, instead of `tools.workdir`.",
+    ),
+    "tools": click.option(
+        "--tools",
+        metavar="MODULE:ATTRIBUTE",
+        multiple=True,
+        help="A tool of yours, or a list of them; the module may lie in the current directory. Repeatable.",
+    ),
+    "timeout": click.option(
+        "--timeout", metavar="S", type=float, callback=_positive, help="Seconds one goal (or the command) may take."
+    ),
+    "json": click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; a line for each goal."),
+    "quiet": click.option("--quiet", is_flag=True, help="No progress on stderr; warnings and errors only."),
+}
+
+
+def with_options(*names: OptionName) -> Callable[[Callable[..., ExitCode]], Callable[..., ExitCode]]:
+    """Give a command the common options it can use (and `-v`); it receives them as one `Call`.
+
+    An exception that comes out of the command becomes its message on stderr, its object on stdout under
+    `--json`, and its exit code; a traceback only with `-v`.
+    """
+
+    def decorate(command: Callable[..., ExitCode]) -> Callable[..., ExitCode]:
+        @functools.wraps(command)
+        def run(**given: Any) -> ExitCode:
+            common = {a.name: given.pop(a.name) for a in attrs.fields(Call) if a.name in given}
+            if common.get("quiet") and common["verbose"]:
+                raise click.UsageError("--quiet and -v contradict each other.")
+            with results_apart() as results:
+                call = Call(results=results, **common)
+                try:
+                    return command(call, **given)
+                except click.UsageError:
+                    raise  # shown with the command's usage, like those that click finds itself
+                except Exception as error:  # noqa: BLE001 - each becomes a message and an exit code
+                    return end_with(call, error)
+
+        verbose = click.option("-v", "--verbose", is_flag=True, help="Debug log, and tracebacks of errors.")
+        return functools.reduce(lambda made, name: _OPTIONS[name](made), reversed(names), verbose(run))
+
+    return decorate
+
+
+def end_with(call: Call, error: BaseException) -> ExitCode:
+    """Say what happened, on stderr and for `--json`, and give the exit code."""
+    ending = ending_of(only(error))
+    wanted = not isinstance(error, Interrupted) or error.__cause__ is not None
+    if call.verbose and wanted:
+        tell("".join(traceback.format_exception(error)).rstrip())
+    complain(ending.message)
+    if call.as_json and ending.body:
+        call.results.json(ending.body)
+    return ending.code

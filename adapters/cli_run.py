@@ -1,0 +1,118 @@
+"""`trouper run` and `trouper exec`: goals and ready plans, executed."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from .cli_exit import BadInput, ExitCode, code_of, worst
+from .cli_files import read_plan, read_stdin
+from .cli_options import Call, end_with, with_options
+from .cli_output import complain, tell
+from .cli_session import Session, in_session, say_planner
+from .cli_text import failure_text
+
+if TYPE_CHECKING:
+    from trouper.actors.outcome import Outcome
+    from trouper.runtime import Plan
+
+
+@click.command()
+@click.argument("goals", nargs=-1, required=True, metavar="GOAL...")
+@with_options("config", "set", "workdir", "tools", "timeout", "json", "quiet")
+def run(call: Call, goals: tuple[str, ...]) -> ExitCode:
+    """Plan and execute each GOAL, one after another in one troupe.
+
+    `-` reads goals from standard input, one a line. The answer goes to stdout; the exit code is that of the
+    worst goal.
+    """
+    return in_session(call, functools.partial(_run_goals, goals=list(all_goals(goals))))
+
+
+@click.command("exec")
+@click.argument("plan", metavar="PLAN.json")
+@with_options("config", "set", "workdir", "tools", "timeout", "json", "quiet")
+def exec_(call: Call, plan: str) -> ExitCode:
+    """Execute a ready plan (`-`: from standard input); no model is needed."""
+    from trouper.runtime import parse_plan
+
+    parsed = parse_plan(read_plan(plan))  # before anything is opened; the troupe checks it against its tools
+    return in_session(call, functools.partial(_run_plan, plan=parsed))
+
+
+def all_goals(given: Sequence[str]) -> Iterator[str]:
+    """The goals as they were given, `-` replaced by the lines of standard input; blank lines are none.
+
+    Raises:
+        BadInput: there is none at all, or one is not text.
+    """
+    if given.count("-") > 1:
+        raise BadInput("`-` can be given once: standard input has only one end")
+    lines = read_lines("goal") if "-" in given else []
+    for goal in given:
+        yield from lines if goal == "-" else [checked_text(goal, "a goal")]
+
+
+def read_lines(what: str) -> list[str]:
+    """The lines of standard input that are not blank.
+
+    Raises:
+        BadInput: there is none, or they are not text.
+    """
+    lines = [line.strip() for line in read_stdin().splitlines()]
+    found = [line for line in lines if line]
+    if not found:
+        raise BadInput(f"there is no {what} on standard input; write one a line")
+    return found
+
+
+def checked_text(text: str, what: str) -> str:
+    """`text`, if the bytes on the command line were text.
+
+    Raises:
+        BadInput: they were not.
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadInput(f"{what} on the command line is not {sys.getfilesystemencoding()} text") from None
+    return text
+
+
+async def _run_goals(session: Session, goals: Sequence[str]) -> ExitCode:
+    say_planner(session)
+    codes = []
+    for number, goal in enumerate(goals, 1):
+        if len(goals) > 1 and not session.call.quiet:
+            tell(f"goal {number} of {len(goals)}: {goal[:200]}")
+        codes.append(await _run_goal(session, goal))
+    return worst(codes)
+
+
+async def _run_goal(session: Session, goal: str) -> ExitCode:
+    timeout = session.call.timeout
+    try:
+        outcome = await session.watched(lambda: session.troupe.execute(goal, timeout=timeout))
+    except Exception as error:  # noqa: BLE001 - becomes the code of this goal; the next one has its own
+        return end_with(session.call, error)
+    return show_outcome(session.call, outcome)
+
+
+async def _run_plan(session: Session, plan: Plan) -> ExitCode:
+    timeout = session.call.timeout
+    return show_outcome(session.call, await session.watched(lambda: session.troupe.run_plan(plan, timeout=timeout)))
+
+
+def show_outcome(call: Call, outcome: Outcome) -> ExitCode:
+    """The answer or the JSON to stdout, what went wrong to stderr."""
+    if call.as_json:
+        call.results.json(outcome.as_json())
+    elif outcome.answer is not None:
+        call.results.text(outcome.answer)
+    if (trouble := failure_text(outcome)) is not None:
+        complain(trouble)
+    return code_of(outcome)

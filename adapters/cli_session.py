@@ -1,0 +1,110 @@
+"""A troupe for one command: configuration, tools and log first, so that a mistake in them costs nothing."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, TypeVar
+
+import attrs
+import trio
+
+from .asker_terminal import TerminalAsker, can_ask
+from .cli_exit import DeadlinePassed
+from .cli_options import Call
+from .cli_output import stderr_is_terminal, tell
+from .cli_signals import run_until_signalled
+from .cli_tools import load_tools
+from .progress import Screen
+from .progress_log import level_of, logging_to, write_line
+
+if TYPE_CHECKING:
+    from trouper.actors.tool import Tool
+    from trouper.actors.troupe_ref import Troupe
+
+    from .config_model import Config
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class Session:
+    """An open troupe and the terminal it may be watched on."""
+
+    call: Call
+    troupe: Troupe
+    screen: Screen | None
+
+    async def watched(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work` under the live view, where there is one."""
+        if self.screen is None:
+            return await work()
+        with self.troupe.events() as events:
+            return await self.screen.watch(events, work)
+
+    async def in_time(self, work: Callable[[], Awaitable[T]]) -> T:
+        """Do `work` within `--timeout`.
+
+        Raises:
+            DeadlinePassed: it took longer and was cancelled.
+        """
+        seconds = self.call.timeout
+        if seconds is None:
+            return await work()
+        with trio.move_on_after(seconds):
+            return await work()
+        raise DeadlinePassed(f"there was no result within {seconds:g} s (--timeout)")
+
+
+def in_session(call: Call, body: Callable[[Session], Awaitable[T]], *, config: Config | None = None) -> T:
+    """Run `body` with a troupe of the call's configuration and tools; gives and raises what `body` does.
+
+    Args:
+        call: The options.
+        body: What to do with the troupe.
+        config: Used instead of the file and the keys that the options name.
+
+    Raises:
+        ConfigError: with every mistake of the configuration.
+        BadInput: a tool could not be loaded.
+        Interrupted: a signal came; the troupe has been stopped.
+    """
+    config = config if config is not None else configuration(call)
+    tools = load_tools(call.tools)
+    screen = _screen(call, config)
+    level = level_of(config.observability.log_level, verbose=call.verbose, quiet=call.quiet, view=screen is not None)
+    with logging_to(screen.line if screen is not None else write_line, level, verbose=call.verbose):
+        return run_until_signalled(functools.partial(_open_and_do, call, body, config, tools, screen))
+
+
+def configuration(call: Call) -> Config:
+    """The configuration of a call.
+
+    Raises:
+        ConfigError: with every mistake.
+    """
+    from .config_yaml import load_config
+
+    return load_config(call.config_file, overrides=call.overrides)
+
+
+def _screen(call: Call, config: Config) -> Screen | None:
+    """The live view is for a person who sees stderr and did not ask for less, or for every line of the log."""
+    wanted = not (call.as_json or call.quiet or call.verbose or config.observability.log_level == "debug")
+    return Screen() if wanted and stderr_is_terminal() else None
+
+
+async def _open_and_do(
+    call: Call, body: Callable[[Session], Awaitable[T]], config: Config, tools: list[Tool], screen: Screen | None
+) -> T:
+    from .wiring import open_troupe
+
+    asker = TerminalAsker(screen) if can_ask() else None
+    async with open_troupe(config, tools=tools, workdir=call.workdir, asker=asker) as troupe:
+        return await body(Session(call=call, troupe=troupe, screen=screen))
+
+
+def say_planner(session: Session) -> None:
+    """The first line of a run: which planner is at work, and why."""
+    if not session.call.quiet:
+        tell(f"planner: {session.troupe.planner} ({session.troupe.why})")

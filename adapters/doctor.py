@@ -1,0 +1,204 @@
+"""What is installed, reachable and writable, and what to do about the rest. Nothing is changed by looking.
+
+Versions are read from the packages' metadata: importing them all would take seconds. `imports` does import them, each
+in a process of its own, because a broken binary may take its process down with it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Literal
+
+import attrs
+import trio
+
+from trouper.runtime import LLMError, MemoryFailed, Seconds
+
+from .config_model import Config
+from .embed_choice import EmbedderChoice, choose_embedder
+
+Status = Literal["ok", "warn", "fail"]
+
+PACKAGES = {
+    "trio": "trio",
+    "attrs": "attrs",
+    "openai": "openai",
+    "httpx2": "httpx2",
+    "numpy": "numpy",
+    "faiss-cpu": "faiss",
+    "wordllama": "wordllama",
+    "pyyaml": "yaml",
+    "simpleeval": "simpleeval",
+    "rich": "rich",
+    "click": "click",
+}
+"""What Trouper stands on: the package, and what is imported of it."""
+
+REACH: Seconds = 5.0
+"""How long the model's server may take to list its models."""
+IMPORT: Seconds = 30.0
+_OLDEST = (3, 11)
+
+
+@attrs.frozen
+class Finding:
+    """One thing that was looked at. `advice` says what to do if it is not ok."""
+
+    name: str
+    status: Status
+    detail: str
+    advice: str = ""
+
+    def as_json(self) -> dict[str, object]:
+        """The shape of a finding in `doctor --json`."""
+        return attrs.asdict(self)
+
+
+async def examine(
+    config: Config, *, source: str, workdir: str | None, reach: Seconds = REACH, imports: bool = False
+) -> AsyncIterator[Finding]:
+    """Look at everything a configuration needs, each wait bounded. `source` says where it came from.
+
+    Raises:
+        ConfigError: the configuration is valid in each key and wrong as a whole.
+    """
+    for finding in (*_installed(), Finding("config", "ok", source), _planner(config)):
+        yield finding
+    if imports:
+        for package, module in PACKAGES.items():
+            yield await _imported(package, module)
+    yield await _model(config, reach)
+    yield _embedder(choose_embedder(config))
+    yield await _memory(config.memory.file())
+    yield _workdir(Path(workdir if workdir is not None else config.tools.workdir))
+
+
+def worst_of(findings: list[Finding]) -> Status:
+    """The status of all of them together."""
+    order: tuple[Status, ...] = ("ok", "warn", "fail")
+    return max((f.status for f in findings), key=order.index, default="ok")
+
+
+# ------------------------------------------------------------------ installed
+def _installed() -> Iterator[Finding]:
+    here = platform.python_version()
+    if sys.version_info[:2] < _OLDEST:
+        yield Finding("python", "fail", here, "Trouper needs Python 3.11 or newer")
+    else:
+        yield Finding("python", "ok", f"{here} at {sys.executable}")
+    for package in ("trouper", *PACKAGES):
+        try:
+            yield Finding(package, "ok", importlib.metadata.version(package))
+        except importlib.metadata.PackageNotFoundError:
+            yield _missing(package)
+
+
+def _missing(package: str) -> Finding:
+    if package == "wordllama":
+        advice = "pip install wordllama, or set embeddings.provider; without it recall finds shared words only"
+        return Finding(package, "warn", "not installed", advice)
+    if package == "trouper":
+        return Finding(package, "warn", "runs from its sources", "pip install -e . makes the command `trouper`")
+    return Finding(package, "fail", "not installed", f"pip install {package}")
+
+
+async def _imported(package: str, module: str) -> Finding:
+    name = f"import {module}"
+    with trio.move_on_after(IMPORT):
+        done = await trio.run_process(
+            [sys.executable, "-c", f"import {module}"], check=False, capture_stdout=True, capture_stderr=True
+        )
+        if done.returncode == 0:
+            return Finding(name, "ok", "can be imported")
+        last = (done.stderr.decode("utf-8", "replace").strip().splitlines() or [_death(done)])[-1]
+        return Finding(name, "fail", last, f"pip install --force-reinstall {package}")
+    return Finding(name, "fail", f"did not end within {IMPORT:g} s", f"pip install --force-reinstall {package}")
+
+
+def _death(done: subprocess.CompletedProcess[bytes]) -> str:
+    return f"its process ended with {done.returncode}"
+
+
+# ------------------------------------------------------------------ planner, model, embedder
+def _planner(config: Config) -> Finding:
+    from .wiring import choose_planner
+
+    choice = choose_planner(config)
+    return Finding("planner", "ok", f"{choice.mode}: {choice.why}")
+
+
+async def _model(config: Config, reach: Seconds) -> Finding:
+    if not config.llm.configured:
+        return Finding("model", "ok", "none is configured; goals are planned by rules, offline")
+    from .llm_openai import OpenAIModel
+    from .openai_endpoint import OPENAI_URL
+    from .wire_errors import printable_url
+
+    url = config.llm.base_url or OPENAI_URL
+    key = config.llm.api_key.reveal() if config.llm.api_key is not None else None
+    where = printable_url(url)
+    try:
+        model = OpenAIModel(model=config.llm.model, base_url=url, api_key=key, timeout=reach)
+        try:
+            names = await model.models()
+        finally:
+            with trio.move_on_after(reach, shield=True):
+                await model.aclose()
+    except LLMError as error:
+        return Finding("model", "fail", str(error), "start the server, or mend llm.base_url and llm.api_key")
+    if config.llm.model in names:
+        return Finding("model", "ok", f"{config.llm.model} at {where}")
+    known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "none"
+    advice = f"set llm.model to one of: {known}"
+    return Finding("model", "warn", f"{where} answers, but does not list {config.llm.model!r}", advice)
+
+
+def _embedder(choice: EmbedderChoice) -> Finding:
+    fallback = choice.provider == "hash"
+    advice = "pip install wordllama, or configure embeddings.model" if fallback else ""
+    return Finding("embedder", "warn" if fallback else "ok", f"{choice.provider}: {choice.why}", advice)
+
+
+# ------------------------------------------------------------------ writable
+async def _memory(file: Path) -> Finding:
+    advice = "set memory.path to a file that you may write"
+    if (why := _not_writable(file.parent)) is not None:
+        return Finding("memory", "fail", f"{file}: {why}", advice)
+    if not file.exists():
+        return Finding("memory", "ok", f"{file} (will be made)")
+    from .store_sqlite import SqliteMemoryStore
+
+    store = SqliteMemoryStore(file)
+    try:
+        count = await store.count()
+    except MemoryFailed as error:
+        return Finding("memory", "fail", str(error), advice)
+    finally:
+        await store.aclose()
+    return Finding("memory", "ok", f"{file} ({count} memories)")
+
+
+def _workdir(folder: Path) -> Finding:
+    if not folder.is_dir():
+        return Finding("workdir", "fail", f"{folder} is no directory", "give --workdir, or set tools.workdir")
+    if (why := _not_writable(folder)) is not None:
+        return Finding("workdir", "warn", f"{folder.resolve()}: {why}", "tools can read there, and write no report")
+    return Finding("workdir", "ok", str(folder.resolve()))
+
+
+def _not_writable(folder: Path) -> str | None:
+    """Why no file could be made in `folder`, or in the nearest one above it that exists; None if it could."""
+    while not os.path.lexists(folder) and folder != folder.parent:
+        folder = folder.parent
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            return None
+    except OSError as error:
+        return f"{folder} cannot be written: {error.strerror or error}"
