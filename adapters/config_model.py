@@ -165,6 +165,7 @@ class Permissions:
     overwrite: Leave = text("ask", choices=LEAVES)
     outside: Leave = text("deny", choices=LEAVES)
     network: Leave = text("deny", choices=LEAVES)
+    private_network: Leave = text("deny", choices=LEAVES)
     memory: Leave = text("allow", choices=LEAVES)
 
 

@@ -1,0 +1,176 @@
+"""The reference pages are complete and true: what the code has stands in them, and nothing else does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import get_args
+
+import attrs
+import click
+import pytest
+
+import trouper
+import trouper.testing
+from tests.docs.pages import ROOT, headings, prose
+from tests.docs.sections import built_in_tools, config_rows, tool_section
+from trouper.actors.grammar import PATTERNS
+from trouper.actors.outcome import Outcome, RunStatus, StepOutcome, StepStatus, VerdictKind
+from trouper.actors.policies import NOT_YET
+from trouper.adapters.cli import trouper as command_line
+from trouper.adapters.cli_exit import ExitCode
+from trouper.adapters.config_yaml import known_keys
+from trouper.runtime import _errors
+from trouper.runtime._plan_schema import plan_schema
+
+REFERENCE = ROOT / "docs" / "reference"
+HOW_TO = ROOT / "docs" / "how-to"
+
+
+def text_of(name: str) -> str:
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def first_cells(page: Path) -> list[str]:
+    """What stands in code marks in the first cell of each row of the page's tables."""
+    cells = re.findall(r"^\| *(.+?) *\|", prose(page), re.MULTILINE)
+    return [word for cell in cells for word in re.findall(r"`([^`]+)`", cell)]
+
+
+# ------------------------------------------------------------------ configuration
+def test_every_key_of_the_configuration_is_in_its_page_with_default_and_range() -> None:
+    page = text_of("config.md")
+    assert [row for _, row in config_rows() if row not in page] == []
+
+
+def test_the_configuration_page_has_no_key_that_is_not_there() -> None:
+    assert sorted(first_cells(REFERENCE / "config.md")) == sorted(known_keys())
+
+
+# ------------------------------------------------------------------ tools
+@pytest.fixture(scope="module")
+def tools(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, trouper.Tool]:
+    return built_in_tools(str(tmp_path_factory.mktemp("memory") / "memory.sqlite"))
+
+
+@pytest.mark.io
+def test_every_built_in_tool_is_in_its_page_as_it_is(tools: Mapping[str, trouper.Tool]) -> None:
+    """Description, effect, permission, every parameter with type and default, every field of the result."""
+    page = text_of("tools.md")
+    assert [tool.name for tool in tools.values() if tool_section(tool) not in page] == []
+
+
+@pytest.mark.io
+def test_the_tools_page_has_no_tool_that_is_not_there(tools: Mapping[str, trouper.Tool]) -> None:
+    assert [h.strip("`") for h in headings(REFERENCE / "tools.md")[1:]] == list(tools)
+
+
+# ------------------------------------------------------------------ the command line
+def commands() -> Mapping[str, click.Command]:
+    return command_line.commands
+
+
+def options_of(command: click.Command) -> set[str]:
+    return {name for p in command.params if isinstance(p, click.Option) for name in p.opts}
+
+
+def test_every_command_is_in_the_page_and_no_other() -> None:
+    section = prose(REFERENCE / "cli.md").partition("## Commands")[2].partition("##")[0]
+    named = re.findall(r"^\| `(\w+)", section, re.MULTILINE)
+    assert sorted(named) == sorted(commands())
+
+
+def test_every_common_option_is_listed_with_exactly_its_commands() -> None:
+    page = prose(REFERENCE / "cli.md")
+    common = page.partition("## Common options")[2].partition("\n## ")[0]
+    own = page.partition("## Options of one command")[2].partition("\n## ")[0]
+    told: dict[str, set[str]] = {name: set() for name in commands()}
+    for names, who in re.findall(r"^\| (`-.+?`) \| (.+?) \|", common + own, re.MULTILINE):
+        takers = set(commands()) if who == "every command" else set(re.findall(r"`(\w+)`", who)) & set(commands())
+        for taker in takers:
+            told[taker] |= {name.split()[0] for name in re.findall(r"`(-[^`]+)`", names)}
+    assert told == {name: options_of(command) for name, command in commands().items()}
+
+
+def test_every_exit_code_is_in_the_page() -> None:
+    section = prose(REFERENCE / "cli.md").partition("## Exit codes")[2].partition("##")[0]
+    assert {int(n) for n in re.findall(r"^\| (\d+) \|", section, re.MULTILINE)} == {int(code) for code in ExitCode}
+
+
+# ------------------------------------------------------------------ plans
+def test_every_kind_of_problem_is_in_the_plan_page_and_no_other() -> None:
+    section = prose(REFERENCE / "plan.md").partition("## Kinds of problems")[2].partition("\n##")[0]
+    named = re.findall(r"^\| `(\w+)`", section, re.MULTILINE)
+    assert sorted(named) == sorted(get_args(_errors.ProblemKind))
+
+
+def test_every_key_of_a_step_is_in_the_plan_page() -> None:
+    """Those that are carried out in the table, the others in the sentence that says so."""
+    step = plan_schema()["$defs"]["step"]["properties"]  # type: ignore[index]  # plain JSON
+    section = prose(REFERENCE / "plan.md").partition("## A step")[2].partition("\n##")[0]
+    [not_yet] = [line for line in section.splitlines() if "not carried out yet" in line]
+    table = {w for cell in re.findall(r"^\| (`.+?`) \|", section, re.MULTILINE) for w in re.findall(r"`(\w+)`", cell)}
+    assert table == set(step) - set(NOT_YET)
+    assert set(re.findall(r"`(\w+)`", not_yet)) - {"unsupported_policy"} == set(NOT_YET)
+
+
+# ------------------------------------------------------------------ outcomes
+def test_every_field_and_status_of_an_outcome_is_in_its_page() -> None:
+    known = set(first_cells(REFERENCE / "outcome.md"))
+    wanted = {str(s.value) for kind in (RunStatus, StepStatus) for s in kind}
+    wanted |= set(Outcome(run_id="r", status=RunStatus.SUCCESS).as_json())
+    wanted |= {a.name for a in attrs.fields(StepOutcome)} - {"id"}
+    assert wanted - known == set()
+    page = text_of("outcome.md")
+    assert [kind.value for kind in VerdictKind if f"`{kind.value}`" not in page] == []
+
+
+# ------------------------------------------------------------------ the Python face
+def test_every_public_name_is_in_the_page_of_the_face() -> None:
+    page = text_of("kernel.md")
+    names = (*trouper.__all__, *trouper.testing.__all__)
+    assert [name for name in names if not re.search(rf"`[^`\n]*\b{name}\b[^`\n]*`|── {name}\b", page)] == []
+
+
+def test_the_error_tree_in_the_page_is_the_real_one() -> None:
+    drawn = re.search(r"```text\n(TrouperError\n.*?)```", text_of("kernel.md"), re.DOTALL)
+    assert drawn is not None
+    path: list[str] = []
+    found: dict[str, str] = {}
+    for indent, name in re.findall(r"^((?:[│ ] {3})*(?:[├└]── )?)(\w+)", drawn[1], re.MULTILINE):
+        del path[len(indent) // 4 :]
+        found[name] = path[-1] if path else "Exception"
+        path.append(name)
+    errors = (v for v in vars(_errors).values() if isinstance(v, type) and issubclass(v, _errors.TrouperError))
+    assert found == {error.__name__: error.__bases__[0].__name__ for error in errors}
+
+
+@pytest.mark.parametrize("name", ["Actor", "Ref", "System", "Context", "Troupe", "ToolContext", "ChildSpec"])
+def test_every_public_member_of_the_main_classes_is_in_the_page(name: str) -> None:
+    cls = getattr(trouper, name)
+    members = {m for m in (*vars(cls), *getattr(cls, "__annotations__", {})) if not m.startswith("_")}
+    internal = {"event_bus", "registry", "root", "log", "run", "fail", "new_trace"}  # of System: the kernel's own
+    page = text_of("kernel.md")
+    assert [m for m in sorted(members - internal - {"ctx"}) if not re.search(rf"\b{m}\b", page)] == []
+
+
+# ------------------------------------------------------------------ how-to pages
+def test_the_offline_page_has_every_pattern_that_the_rules_name() -> None:
+    page = (HOW_TO / "run-offline.md").read_text(encoding="utf-8")
+    assert [pattern for pattern in PATTERNS if pattern not in page] == []
+
+
+def test_every_error_class_that_users_meet_is_in_the_error_page() -> None:
+    """By the word it has in JSON; those that nothing raises yet are not."""
+    page = (HOW_TO / "errors.md").read_text(encoding="utf-8")
+    errors = [v for v in vars(_errors).values() if isinstance(v, type) and issubclass(v, _errors.TrouperError)]
+    bases = {b for error in errors for b in error.__bases__} | {_errors.JournalError, _errors.InDoubt}
+    met = [error for error in errors if error not in bases]
+    assert [error.__name__ for error in met if f"`{error.kind}`" not in page] == []
+
+
+def test_every_permission_is_in_its_page() -> None:
+    page = (HOW_TO / "permissions.md").read_text(encoding="utf-8")
+    keys = [key.partition(".")[2] for key in known_keys() if key.startswith("permissions.")]
+    assert [key for key in keys if f"`{key}`" not in page] == []
