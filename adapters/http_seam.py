@@ -115,7 +115,7 @@ class HttpPool:
 
         pooling = self.pooling
         return httpx2.AsyncClient(
-            verify=_ca_store() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # the latter trusts nobody
+            verify=ca_store() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # the latter trusts nobody
             limits=httpx2.Limits(
                 max_connections=pooling.max_connections,
                 max_keepalive_connections=pooling.max_keepalive if pooling.enabled else 0,
@@ -142,7 +142,7 @@ class HttpPool:
 
 
 @functools.cache
-def _ca_store() -> ssl.SSLContext:
+def ca_store() -> ssl.SSLContext:
     import httpx2
 
     return httpx2.create_ssl_context()
@@ -169,7 +169,7 @@ async def _raise_status(response: httpx2.Response) -> None:
     except Exception as error:  # noqa: BLE001 - the status is the news; the rest of the report is lost
         body += f" (the report broke off: {type(error).__name__})".encode()
     finally:
-        await _leave(response, chunks)
+        await leave(response, chunks)
     raise StatusAnswered(response.status_code, dict(response.headers), bytes(body[:MAX_ERROR_BODY]))
 
 
@@ -259,10 +259,10 @@ class AnswerBytes(AsyncIterator[bytes]):
 
     async def aclose(self) -> None:
         """Give the connection back if the body was read to its end, close it otherwise. Never blocks for long."""
-        await _leave(self._response, self._chunks)
+        await leave(self._response, self._chunks)
 
 
-async def _leave(response: httpx2.Response, chunks: AsyncGenerator[bytes, None]) -> None:
+async def leave(response: httpx2.Response, chunks: AsyncGenerator[bytes, None]) -> None:
     """Close an answer wherever its reading stands, also when cancelled.
 
     The client's body generators are nested, and closing the outer one leaves the inner ones to the garbage

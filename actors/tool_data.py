@@ -1,0 +1,168 @@
+"""From whatever a tool returns to plain JSON data, bounded in size and depth.
+
+A result is copied, so that a tool which keeps its list and goes on changing it changes nothing for others.
+The walk is a loop and not a recursion: data nested a few hundred deep is legal, and must not depend on how
+much stack the caller has left.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import decimal
+import enum
+import inspect
+import math
+import pathlib
+import uuid
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from trouper.runtime import BadResult
+
+from .protocols import Json
+
+MAX_BYTES = 10_000_000
+MAX_DEPTH = 500
+_INT_BITS = 4096
+
+_Path = tuple["_Path", object] | None
+
+
+@attrs.define
+class _Size:
+    """How many bytes the data would take as JSON, about."""
+
+    limit: int
+    used: int = 0
+
+    def add(self, n: int) -> None:
+        self.used += n
+        if self.used > self.limit:
+            raise BadResult(f"the result is larger than {self.limit:,} bytes; write it to a file and return its path")
+
+
+def to_json(value: object, *, limit: int = MAX_BYTES) -> Json:
+    """A copy of `value` made of dicts, lists, text, numbers, truth values and None.
+
+    attrs instances and dataclasses become dicts, tuples and sets lists (sets sorted), paths, dates, UUIDs
+    and decimals text, enum members their value, whole-number keys text. `limit` is in bytes of JSON.
+
+    Raises:
+        BadResult: something is not data (named with its place), not finite, too deep, or too large.
+    """
+    size = _Size(limit)
+    out: list[Json] = [None]
+    work: list[tuple[object, list[Json] | dict[str, Json], int | str, int, _Path]] = [(value, out, 0, 0, None)]
+    while work:
+        item, into, key, depth, path = work.pop()
+        if depth > MAX_DEPTH:
+            raise BadResult(f"the result is nested deeper than {MAX_DEPTH} levels (or contains itself)")
+        plain = _plain(item, path)
+        if isinstance(plain, dict):
+            size.add(2)
+            object_: dict[str, Json] = {}
+            _put(into, key, object_)
+            for name, inner in _named(plain, path):
+                object_[name] = None  # keeps the order while the walk goes last in, first out
+                size.add(len(name) + 4)
+                work.append((inner, object_, name, depth + 1, (path, f".{name}")))
+        elif isinstance(plain, list):
+            size.add(2 + 2 * len(plain))
+            list_: list[Json] = [None] * len(plain)
+            _put(into, key, list_)
+            work.extend((inner, list_, i, depth + 1, (path, f"[{i}]")) for i, inner in enumerate(plain))
+        else:
+            _put(into, key, _scalar(plain, size, path))
+    return out[0]
+
+
+def _put(into: list[Json] | dict[str, Json], key: int | str, value: Json) -> None:
+    into[key] = value  # type: ignore[index]  # a list with an int, a dict with a str: the walk pairs them
+
+
+def _plain(value: object, path: _Path) -> object:
+    """One level of `value`: a dict, a list, or a scalar."""
+    if isinstance(value, enum.Enum):
+        return _plain(value.value, path)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, list | tuple):
+        return list(value)
+    if isinstance(value, set | frozenset):
+        return _in_order(value)
+    cls = type(value)
+    if attrs.has(cls):
+        return {a.name: getattr(value, a.name) for a in attrs.fields(cls)}
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+    if isinstance(value, pathlib.PurePath | uuid.UUID | decimal.Decimal):
+        return str(value)
+    if isinstance(value, datetime.date | datetime.time):
+        return value.isoformat()
+    raise BadResult(_not_data(value, path))
+
+
+def _scalar(value: object, size: _Size, path: _Path) -> Json:
+    if value is None or isinstance(value, bool):
+        size.add(5)
+        return value
+    if isinstance(value, str):
+        try:
+            size.add(len(value.encode()) + 2)
+        except UnicodeEncodeError:
+            raise BadResult(f"{_where(path)} is text with half a surrogate pair, which no file can hold") from None
+        return str.__str__(value)
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise BadResult(f"{_where(path)} is {value}, which JSON cannot carry")
+        size.add(20)
+        return float(value)
+    if isinstance(value, int):
+        if value.bit_length() > _INT_BITS:
+            raise BadResult(f"{_where(path)} is a whole number of {value.bit_length()} bits, at most {_INT_BITS}")
+        size.add(20)
+        return int(value)
+    raise BadResult(_not_data(value, path))
+
+
+def _named(value: dict[object, object], path: _Path) -> Iterable[tuple[str, object]]:
+    seen: set[str] = set()
+    for key, inner in value.items():
+        if isinstance(key, bool) or not isinstance(key, str | int):
+            raise BadResult(f"{_where(path)} has the key {key!r} ({type(key).__name__}); keys must be text")
+        name = key.value if isinstance(key, enum.Enum) else key
+        name = str(name)
+        if name in seen:
+            raise BadResult(f"{_where(path)} has two keys that both read {name!r}")
+        seen.add(name)
+        _scalar(name, _Size(MAX_BYTES), path)
+        yield name, inner
+
+
+def _in_order(values: set[object] | frozenset[object]) -> list[object]:
+    """A set as a list that is the same in every run."""
+    try:
+        return sorted(values)  # type: ignore[type-var]  # what cannot be compared is caught below
+    except TypeError:
+        return sorted(values, key=lambda v: (type(v).__name__, repr(v)))
+
+
+def _not_data(value: object, path: _Path) -> str:
+    if inspect.iscoroutine(value):
+        value.close()
+        return f"{_where(path)} is a coroutine: write `async def`, so that it is awaited"
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"{_where(path)} is bytes, which JSON cannot carry: decode it, or write a file and return its path"
+    return f"{_where(path)} is a {type(value).__name__}, which is no data: return dicts, lists, text and numbers"
+
+
+def _where(path: _Path) -> str:
+    parts: list[str] = []
+    while path is not None:
+        path, part = path
+        parts.append(str(part))
+    return "the result" + "".join(reversed(parts))

@@ -1,0 +1,254 @@
+"""`Tool.call`: where the function runs, what its failures become, and what happens on cancel."""
+
+import math
+import sys
+import threading
+
+import pytest
+import trio
+
+from trouper.actors.tool import ToolContext, tool
+from trouper.runtime import BadArguments, BadResult, ToolError
+
+CTX = ToolContext(run_id="r", step_id=3, workspace="/w")
+
+
+@pytest.mark.io
+async def test_a_plain_function_runs_in_a_thread_and_an_async_one_in_the_task():
+    here = threading.get_ident()
+
+    @tool
+    def plain() -> bool:
+        return threading.get_ident() == here
+
+    @tool
+    async def coroutine() -> bool:
+        await trio.lowlevel.checkpoint()
+        return threading.get_ident() == here
+
+    @tool(isolation="task")
+    def inline() -> bool:
+        return threading.get_ident() == here
+
+    assert await plain.call({}, CTX) is False
+    assert await coroutine.call({}, CTX) is True
+    assert await inline.call({}, CTX) is True
+
+
+async def test_the_context_arrives_under_any_name():
+    @tool
+    async def work(n: int, about: ToolContext) -> list:
+        about.progress("half")
+        return [n, about.run_id, about.step_id, about.attempt, math.isinf(about.deadline)]
+
+    assert await work.call({"n": 1}, CTX) == [1, "r", 3, 1, True]
+
+
+async def test_wrong_arguments_do_not_reach_the_function():
+    entered = []
+
+    @tool
+    async def work(n: int):
+        entered.append(n)
+
+    with pytest.raises(BadArguments):
+        await work.call({"n": "1"}, CTX)
+
+    assert entered == []
+
+
+@pytest.mark.io
+@pytest.mark.parametrize("isolation", ["task", "thread"])
+async def test_whatever_a_tool_raises_becomes_a_tool_error_with_its_cause(isolation):
+    @tool(isolation=isolation)
+    def work():
+        raise KeyError("goal")
+
+    with pytest.raises(ToolError, match=r"^work raised KeyError: 'goal'$") as caught:
+        await work.call({}, CTX)
+
+    assert isinstance(caught.value.__cause__, KeyError)
+    assert caught.value.effect is None
+
+
+@pytest.mark.io
+@pytest.mark.parametrize("isolation", ["task", "thread"])
+async def test_a_tool_that_exits_fails_and_ends_nobody_else(isolation):
+    @tool(isolation=isolation)
+    def work():
+        sys.exit(3)
+
+    with pytest.raises(ToolError, match="work raised SystemExit: 3"):
+        await work.call({}, CTX)
+
+
+async def test_our_own_errors_come_through_as_they_are():
+    mine = ToolError("no ink", effect=False)
+
+    @tool
+    async def work():
+        raise mine
+
+    with pytest.raises(ToolError) as caught:
+        await work.call({}, CTX)
+
+    assert caught.value is mine
+
+
+async def test_an_error_inside_the_tools_own_nursery_is_the_error():
+    @tool
+    async def typed():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail, ToolError("no ink"))
+
+    @tool
+    async def other():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(fail, OSError("no disk"))
+
+    async def fail(error):
+        raise error
+
+    with pytest.raises(ToolError, match=r"^no ink$"):
+        await typed.call({}, CTX)
+    with pytest.raises(ToolError, match="other raised OSError: no disk"):
+        await other.call({}, CTX)
+
+
+async def test_a_coroutine_in_disguise_is_named():
+    async def inner(): ...
+
+    @tool(isolation="task")
+    def work():
+        return inner()
+
+    with pytest.raises(BadResult, match="the result is a coroutine: write `async def`"):
+        await work.call({}, CTX)
+
+
+async def test_cancelling_cancels_an_async_tool(autojump_clock):
+    ended = []
+
+    @tool
+    async def work():
+        try:
+            await trio.sleep_forever()
+        finally:
+            ended.append(trio.current_time())
+
+    start = trio.current_time()
+    with trio.move_on_after(5) as scope:
+        await work.call({}, CTX)
+
+    assert scope.cancelled_caught
+    assert ended == [start + 5]
+
+
+async def test_a_tool_that_swallows_its_cancellation_has_not_ended_in_time(autojump_clock):
+    @tool
+    async def stubborn() -> str:
+        try:
+            await trio.sleep_forever()
+        except trio.Cancelled:
+            return "all well"
+
+    with trio.move_on_after(1) as scope:
+        await stubborn.call({}, CTX)
+
+    assert scope.cancelled_caught
+
+
+@pytest.mark.io
+async def test_cancelling_leaves_a_plain_tool_behind_but_not_its_place():
+    """The caller goes on at once; the place of `max_concurrency` is free only when the thread has ended."""
+    started, finish = threading.Event(), threading.Event()
+
+    @tool(max_concurrency=1)
+    def slow() -> str:
+        started.set()
+        finish.wait(20)
+        return "done"
+
+    async with trio.open_nursery() as nursery:
+        with trio.CancelScope() as scope:
+            nursery.start_soon(cancel_when, started, scope)
+            await slow.call({}, CTX)
+        assert scope.cancelled_caught
+        assert not finish.is_set()
+        with trio.move_on_after(0.05) as waiting:
+            await slow.call({}, CTX)
+        assert waiting.cancelled_caught
+        finish.set()
+        assert await slow.call({}, CTX) == "done"
+
+
+async def cancel_when(event, scope):
+    await trio.to_thread.run_sync(event.wait, 20)
+    scope.cancel()
+
+
+async def test_max_concurrency_bounds_async_calls(autojump_clock):
+    running, most = 0, 0
+
+    @tool(max_concurrency=2)
+    async def work():
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await trio.sleep(1)
+        running -= 1
+
+    start = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        for _ in range(5):
+            nursery.start_soon(work.call, {}, CTX)
+
+    assert most == 2
+    assert trio.current_time() - start == 3
+
+
+async def test_a_tool_may_call_itself():
+    @tool
+    async def down(n: int) -> int:
+        return 0 if n == 0 else 1 + await down.call({"n": n - 1}, CTX)
+
+    assert await down.call({"n": 3}, CTX) == 3
+
+
+def test_one_tool_serves_many_runs():
+    @tool(max_concurrency=1)
+    async def work() -> int:
+        await trio.lowlevel.checkpoint()
+        return 1
+
+    async def twice():
+        return await work.call({}, CTX) + await work.call({}, CTX)
+
+    assert [trio.run(twice), trio.run(twice)] == [2, 2]
+
+
+@pytest.mark.io
+def test_an_abandoned_thread_takes_no_place_from_the_next_run():
+    started, finish = threading.Event(), threading.Event()
+
+    @tool(max_concurrency=1)
+    def work(hang: bool) -> str:
+        if hang:
+            started.set()
+            finish.wait(20)
+        return "done"
+
+    async def abandon():
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(cancel_when, started, nursery.cancel_scope)
+            await work.call({"hang": True}, CTX)
+
+    async def again():
+        with trio.fail_after(10):
+            return await work.call({"hang": False}, CTX)
+
+    try:
+        trio.run(abandon)
+        assert trio.run(again) == "done"
+    finally:
+        finish.set()
