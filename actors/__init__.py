@@ -1,0 +1,1 @@
+"""The cast: policies over messages, and the ports they ask. Public by file name."""

@@ -23,7 +23,8 @@ CUES: dict[str, re.Pattern[str]] = {
         r"\b(?:remember\w*|recall|memor\w+|forget|note that|did i|tell you|know about)\b", re.IGNORECASE
     ),
     "arithmetic": re.compile(
-        r"\d\s*[-+*/^%x\u00d7]|\b(?:calculate|work out|compute|times|plus|minus|divided?|multipl\w+|square|percent|sum)\b"
+        r"\d\s*[-+*/^%x\u00d7]"
+        r"|\b(?:calculate|work out|compute|times|plus|minus|divided?|multipl\w+|square|percent|sum)\b"
         r"|\bhow many\b.*\d",
         re.IGNORECASE,
     ),

@@ -159,9 +159,7 @@ async def test_the_shared_budget_of_a_supervisor_escalates_to_the_root(autojump_
     with pytest.raises(RestartIntensityExceeded):
         async with open_system() as system:
             top = await system.start_supervisor(
-                SupervisorSpec(
-                    intensity=1, children=[ChildSpec(id="a", start=Worker), ChildSpec(id="b", start=Worker)]
-                )
+                SupervisorSpec(intensity=1, children=[ChildSpec(id="a", start=Worker), ChildSpec(id="b", start=Worker)])
             )
             for child in ("a", "b"):
                 with pytest.raises(ActorCrashed):
