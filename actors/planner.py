@@ -29,14 +29,13 @@ from trouper.runtime import (
     plan_schema,
 )
 
-from .form_compiler import compile_form
-from .grammar import parse_goal
 from .llm import Chat
 from .memory import Recall
 from .messages import AnalyzeIntent, CatalogueView, GetCatalogue, Intent, MakePlan, Planned, Route, RouteGoal
 from .policies import require_supported
 from .prompts import PromptTemplates, render_goal, render_repair
 from .protocols import ChatMessage, ChatRequest
+from .rules import compile_form, parse_goal
 
 log = logging.getLogger("trouper.planner")
 

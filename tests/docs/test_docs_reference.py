@@ -15,9 +15,9 @@ import trouper
 import trouper.testing
 from tests.docs.pages import ROOT, headings, prose
 from tests.docs.sections import built_in_tools, config_rows, tool_section
-from trouper.actors.grammar import PATTERNS
 from trouper.actors.outcome import Outcome, RunStatus, StepOutcome, StepStatus, VerdictKind
 from trouper.actors.policies import NOT_YET
+from trouper.actors.rules.grammar import PATTERNS
 from trouper.adapters.cli import trouper as command_line
 from trouper.adapters.cli_exit import ExitCode
 from trouper.adapters.config_yaml import known_keys

@@ -18,8 +18,8 @@ from typing import Any
 import attrs
 
 from tests.goals.judge import verdict
-from trouper.actors.form_compiler import ACTIONS, compile_form
-from trouper.actors.grammar import parse_goal
+from trouper.actors.rules.form_compiler import ACTIONS, compile_form
+from trouper.actors.rules.grammar import parse_goal
 from trouper.runtime import GoalRefused
 
 DATA = Path(__file__).parent.parent / "data" / "goals"

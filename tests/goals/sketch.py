@@ -1,8 +1,8 @@
-"""A form in one line, so that a file of goals and what they mean can be read: `search(TODO in ./src) > report(a.md)`."""
+"""A form in one line, so that a file of goals and meanings can be read: `search(TODO in ./src) > report(a.md)`."""
 
 from __future__ import annotations
 
-from trouper.actors.form import (
+from trouper.actors.rules.form import (
     Analysis,
     CalculationSource,
     FileSource,

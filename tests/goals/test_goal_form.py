@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trouper.actors.form import (
+from trouper.actors.rules.form import (
     Analysis,
     CalculationSource,
     FileSource,

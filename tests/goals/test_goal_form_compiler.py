@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trouper.actors.form import (
+from trouper.actors.rules.form import (
     Analysis,
     CalculationSource,
     FileSource,
@@ -17,7 +17,7 @@ from trouper.actors.form import (
     SearchSource,
     TextSource,
 )
-from trouper.actors.form_compiler import ACTIONS, compile_form
+from trouper.actors.rules.form_compiler import ACTIONS, compile_form
 from trouper.runtime import GoalRefused, parse_plan
 
 A, B = FileSource(path="a.md"), FileSource(path="b.md")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 
 import pytest
+
 from tests.goals.judge import verdict
 from tests.goals.rate import DATA, SETS, load, rate
 from tests.goals.sketch import sketch
-
-from trouper.actors.grammar import parse_goal
+from trouper.actors.rules.grammar import parse_goal
 from trouper.runtime import GoalRefused
 
 FIRST_RUN = json.loads((DATA / "first_run.json").read_text(encoding="utf-8"))

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import attrs
 
-from .grammar_match import Frame
-from .grammar_meaning import Place
-from .grammar_spans import path_kind
+from .match import Frame
+from .meaning import Place
+from .spans import path_kind
 
 HERE = (Place(),)
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import attrs
 
 from .form import Analysis, ReportSink
-from .grammar_match import Frame
-from .grammar_meaning import Clause, Thing
+from .match import Frame
+from .meaning import Clause, Thing
 
 
 def _sunk(sink: ReportSink, thing: Thing | None = None) -> Clause:

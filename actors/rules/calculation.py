@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from .arithmetic import Term
 from .form import CalculationSource
-from .grammar_arithmetic import Term
-from .grammar_match import Frame
-from .grammar_meaning import Clause
-from .grammar_units import converted
+from .match import Frame
+from .meaning import Clause
+from .units import converted
 
 _PRODUCT, _POWER, _ATOM = 2, 3, 4
 

@@ -1,16 +1,16 @@
 """`planner: rules`: from a goal in plain English to the intent form, or to a refusal.
 
 A grammar, not a similarity search. A goal is a row of clauses; every clause must be one of the sentences in the
-frame tables, covered from its first word to its last; the clauses must make one form (`grammar_assembly`); and
-the form must hold every cue of the goal and nothing else (`grammar_gate`). Whatever fails is refused with the
+frame tables, covered from its first word to its last; the clauses must make one form (`assembly`); and
+the form must hold every cue of the goal and nothing else (`gate`). Whatever fails is refused with the
 words that could not be explained, because a wrong plan is worse than none.
 
-    grammar_spans        the goal as words, numbers, paths and quotations
-    grammar_match        templates and how they are matched
-    grammar_slots        what may fill the free parts
-    grammar_search, _files, _memory, _sinks, _calculation    the sentences
-    grammar_assembly     clauses to one form
-    grammar_gate         form against goal
+    spans        the goal as words, numbers, paths and quotations
+    match        templates and how they are matched
+    terms, names, free, facts, units, arithmetic    what may fill the free parts
+    search, files, memory, sinks, calculation, follow    the sentences
+    assembly     clauses to one form
+    gate         form against goal
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ import attrs
 
 from trouper.runtime import GoalRefused
 
-from . import grammar_arithmetic, grammar_facts, grammar_free, grammar_names, grammar_terms, grammar_units
+from . import arithmetic, facts, free, names, terms, units
+from .assembly import Unfit, assemble
+from .calculation import CALCULATION_FRAMES, CALCULATION_PHRASES
+from .files import FILE_FRAMES
+from .follow import FOLLOW_FRAMES
 from .form import Form
-from .grammar_assembly import Unfit, assemble
-from .grammar_calculation import CALCULATION_FRAMES, CALCULATION_PHRASES
-from .grammar_files import FILE_FRAMES
-from .grammar_follow import FOLLOW_FRAMES
-from .grammar_gate import unexplained
-from .grammar_match import Frame, Reading, Rules
-from .grammar_meaning import Clause
-from .grammar_memory import MEMORY_FRAMES, MEMORY_PHRASES
-from .grammar_phrases import PHRASES
-from .grammar_places import PLACE_FRAMES
-from .grammar_search import SEARCH_FRAMES
-from .grammar_sinks import SINK_FRAMES
-from .grammar_spans import Span, enumerators, spans_of
-from .grammar_terms import TERM_FRAMES, TERM_PHRASES
-from .grammar_whole import WHOLE_FRAMES
-from .grammar_wording import WORDING
-from .grammar_words import DEEDS, LANGUAGES, modifies, words
+from .gate import unexplained
+from .match import Frame, Reading, Rules
+from .meaning import Clause
+from .memory import MEMORY_FRAMES, MEMORY_PHRASES
+from .phrases import PHRASES
+from .places import PLACE_FRAMES
+from .search import SEARCH_FRAMES
+from .sinks import SINK_FRAMES
+from .spans import Span, enumerators, spans_of
+from .terms import TERM_FRAMES, TERM_PHRASES
+from .whole import WHOLE_FRAMES
+from .wording import WORDING
+from .words import DEEDS, LANGUAGES, modifies, words
 
 LONGEST_GOAL = 4000
 """Characters; longer goals are refused before any work."""
@@ -111,15 +111,15 @@ RULES = Rules(
         **_CLAUSE_FRAMES,
     },
     readers={
-        **grammar_names.READERS,
-        **grammar_free.READERS,
-        **grammar_facts.READERS,
-        "core": grammar_terms.core,
-        "expression": grammar_arithmetic.expression,
-        "operand": grammar_arithmetic.operand,
-        "operands": grammar_arithmetic.operands,
-        "unit": grammar_units.unit,
-        "quantity": grammar_units.quantity,
+        **names.READERS,
+        **free.READERS,
+        **facts.READERS,
+        "core": terms.core,
+        "expression": arithmetic.expression,
+        "operand": arithmetic.operand,
+        "operands": arithmetic.operands,
+        "unit": units.unit,
+        "quantity": units.quantity,
     },
     plural=frozenset({"clause", "core_clause"}),
     phrases=PHRASES | WORDING | MEMORY_PHRASES | TERM_PHRASES | CALCULATION_PHRASES,

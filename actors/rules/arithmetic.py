@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import attrs
 
-from .grammar_match import Reading
-from .grammar_words import NUMBER_WORDS, words
+from .match import Reading
+from .words import NUMBER_WORDS, words
 
 _SUM, _PRODUCT, _POWER, _ATOM = 1, 2, 3, 4
 

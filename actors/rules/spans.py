@@ -13,7 +13,7 @@ from typing import Literal
 
 import attrs
 
-from .grammar_words import DOT_FILES, EXTENSIONS, NAMED_FILES, NOT_FILES
+from .words import DOT_FILES, EXTENSIONS, NAMED_FILES, NOT_FILES
 
 SpanKind = Literal["word", "number", "op", "file", "folder", "glob", "quote", "address", "mark", "stop"]
 

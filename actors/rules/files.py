@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import attrs
 
 from .form import MAX_SENTENCES, Analysis, AnalysisKind, FileSource
-from .grammar_match import Frame
-from .grammar_meaning import Clause
-from .grammar_words import words
+from .match import Frame
+from .meaning import Clause
+from .words import words
 
 FEW_FILES = 12
 DOINGS = words(

@@ -11,10 +11,10 @@ from itertools import pairwise
 
 import attrs
 
-from .grammar_match import Frame, Reading
-from .grammar_meaning import Pattern
-from .grammar_spans import Span, path_kind
-from .grammar_words import (
+from .match import Frame, Reading
+from .meaning import Pattern
+from .spans import Span, path_kind
+from .words import (
     ASKING,
     AUXILIARIES,
     DETERMINERS,

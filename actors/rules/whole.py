@@ -6,15 +6,15 @@ from collections.abc import Sequence
 
 import attrs
 
+from .calculation import calculated
+from .files import analysed, read
 from .form import Analysis, FileSource, ReportSink, SearchSource, TextSource
-from .grammar_calculation import calculated
-from .grammar_files import analysed, read
-from .grammar_match import Frame
-from .grammar_meaning import Clause, Pattern, Place
-from .grammar_search import searched
-from .grammar_sinks import also
-from .grammar_spans import path_kind
-from .grammar_terms import singular
+from .match import Frame
+from .meaning import Clause, Pattern, Place
+from .search import searched
+from .sinks import also
+from .spans import path_kind
+from .terms import singular
 
 
 def _to(matter: Clause, sink: ReportSink) -> Clause | None:

@@ -23,8 +23,8 @@ from .form import (
     Source,
     TextSource,
 )
-from .grammar_meaning import Clause, Thing
-from .grammar_words import BINARY, NAMED_FILES, TEXT_REPORTS, words
+from .meaning import Clause, Thing
+from .words import BINARY, NAMED_FILES, TEXT_REPORTS, words
 
 MOST_SOURCES = 12
 

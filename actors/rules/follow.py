@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from .form import Analysis
-from .grammar_match import Frame
-from .grammar_meaning import Clause, Thing
-from .grammar_sinks import digest, digest_on, of_thing
+from .match import Frame
+from .meaning import Clause, Thing
+from .sinks import digest, digest_on, of_thing
 
 
 def _asked(question: str, manner: int = 0) -> Clause:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import attrs
 
 from .form import Analysis, SearchSource
-from .grammar_match import Frame
-from .grammar_meaning import Clause, Pattern, Place
-from .grammar_places import HERE, globbed
-from .grammar_spans import path_kind
-from .grammar_terms import imported, singular
+from .match import Frame
+from .meaning import Clause, Pattern, Place
+from .places import HERE, globbed
+from .spans import path_kind
+from .terms import imported, singular
 
 
 def _kinds(kind: str, place: Sequence[Place]) -> Clause | None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .grammar_match import Reader, Reading
-from .grammar_names import ANAPHORS
-from .grammar_spans import path_kind
-from .grammar_words import (
+from .match import Reader, Reading
+from .names import ANAPHORS
+from .spans import path_kind
+from .words import (
     ASKING,
     AUXILIARIES,
     DEEDS,

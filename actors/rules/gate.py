@@ -19,8 +19,8 @@ from .form import (
     SearchSource,
     TextSource,
 )
-from .grammar_spans import Span, enumerators
-from .grammar_words import LANGUAGES, NUMBER_WORDS, words
+from .spans import Span, enumerators
+from .words import LANGUAGES, NUMBER_WORDS, words
 
 HARD = words(
     "without except excluding unless oldest newest largest smallest latest earliest biggest only except delete",

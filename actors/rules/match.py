@@ -21,7 +21,7 @@ from typing import Any
 
 import attrs
 
-from .grammar_spans import Span
+from .spans import Span
 
 Bindings = Mapping[str, Any]
 Builder = Callable[..., Any]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .grammar_free import (
+from .free import (
     CLAUSE_WORDS,
     COPULAS,
     DANGLING,
@@ -20,8 +20,8 @@ from .grammar_free import (
     free,
     may_contain,
 )
-from .grammar_match import Reader, Reading
-from .grammar_words import ASKING, AUXILIARIES, DEEDS, DETERMINERS, FINITE, MODIFIERS, words
+from .match import Reader, Reading
+from .words import ASKING, AUXILIARIES, DEEDS, DETERMINERS, FINITE, MODIFIERS, words
 
 LONGEST_TOPIC = 16
 _TIMES = words("minutes minute hours hour oclock o'clock am pm a.m. p.m. seconds days day time")

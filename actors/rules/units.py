@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 
-from .grammar_arithmetic import operand
-from .grammar_match import Reading
+from .arithmetic import operand
+from .match import Reading
 
 NAMES = {
     "millisecond": "millisecond milliseconds ms",

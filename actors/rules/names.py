@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .form import ReportSink
-from .grammar_match import Reader, Reading
-from .grammar_spans import path_kind
-from .grammar_words import (
+from .match import Reader, Reading
+from .spans import path_kind
+from .words import (
     ASKING,
     AUXILIARIES,
     DEEDS,

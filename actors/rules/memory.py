@@ -8,9 +8,9 @@ from __future__ import annotations
 import attrs
 
 from .form import Analysis, MemorySink, RecallSource, TextSource
-from .grammar_match import Frame
-from .grammar_meaning import Clause, Thing
-from .grammar_words import ASKING
+from .match import Frame
+from .meaning import Clause, Thing
+from .words import ASKING
 
 
 def _fact(text: str) -> Clause | None:
