@@ -26,6 +26,9 @@ log = logging.getLogger("trouper.memory")
 
 MOST_ASKS = 256
 """Asks in hand at the same time; more of them wait in the mailbox."""
+ON_THE_WAY = 4
+"""Scheduler passes without a new text before a batch goes: what a sender needs who waits for room in the mailbox (to be
+let in, to be taken out, to get a task, to join the queue)."""
 LINGER: Seconds = 0.005
 """How long a batch that is not full waits for more, while another one is in flight."""
 
@@ -201,8 +204,9 @@ class EmbeddingBatcher(Actor):
 
     async def _collect(self) -> None:
         """Let others in: those who are on their way already, and while others fly for `linger` seconds more."""
-        before = 0
-        while before < len(self._queue) < self._batch_size:
+        before, idle = 0, 0
+        while len(self._queue) < self._batch_size and idle < ON_THE_WAY:
+            idle = 0 if len(self._queue) > before else idle + 1
             before = len(self._queue)
             await trio.lowlevel.checkpoint()
         if self._flying and self._linger and len(self._queue) < self._batch_size:

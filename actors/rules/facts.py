@@ -38,6 +38,7 @@ _NO_OBJECTS = (
     | JOINING
     | words("on in at by for with from of as every each about like too also has during after before until when while")
 )
+_NO_PURPOSE = (MODIFIERS | CLAUSE_WORDS | JOINING) - words("later next now once soon")
 _BEFORE_COMMANDS = words("and then also please now just finally next afterwards , so but do don't dont not never")
 
 
@@ -103,7 +104,7 @@ def purpose(reading: Reading, at: int) -> Iterator[tuple[int, str]]:
     """What it will be good for later; changes nothing: `so I can ask for it later`."""
     for end in range(at + 1, min(at + 9, len(reading.spans) + 1)):
         span = reading.spans[end - 1]
-        if span.kind != "word" or span.low in (MODIFIERS | CLAUSE_WORDS) - words("later next now once soon"):
+        if span.kind != "word" or span.low in _NO_PURPOSE:
             return
         yield end, reading.text(at, end)
 

@@ -35,7 +35,7 @@ FOLLOW_FRAMES: dict[str, tuple[Frame, ...]] = {
         ),
         ("@ask what is different", _compare),
         (
-            "(analyse|analyze|assess|interpret|review) [@it_all|@content]",
+            "(analyse|analyze|interpret) [@it_all|@content]",
             lambda: Clause(analysis=Analysis(kind="overview"), refers=True),
         ),
         (
@@ -58,7 +58,7 @@ FOLLOW_FRAMES: dict[str, tuple[Frame, ...]] = {
             lambda length=0, manner=0: digest(0, length or manner),
         ),
         (
-            "@show [me] (it|them|that / @content / what is inside|there / what is in it|there)",
+            "(show|display|give / let me|us see) [me|us] (it|them|that / @content / what is inside|there / what is in it|there)",
             lambda: Clause(refers=True),
         ),
         ("@tell @the_findings", lambda: digest(0)),
@@ -67,7 +67,7 @@ FOLLOW_FRAMES: dict[str, tuple[Frame, ...]] = {
             lambda question, length=0, manner=0: _asked(question, length or manner),
         ),
         ("@explain @it_all [{manner}]", lambda manner=0: digest(0, manner)),
-        ("@pull {question:noun_phrase} [from|in|of (it|them|there|these|those / the file)] [{manner}]", _asked),
+        ("@pull {question:definite} [from|in|of (it|them|there|these|those / the file)] [{manner}]", _asked),
         ("{question:asking_back} [{manner}]", _asked),
         ("(check|see|establish|determine|judge|decide) {question:whether_clause} [{manner}]", _asked),
         ("(look|check|scan) [it|them|there] for {question:noun_phrase}", _asked),

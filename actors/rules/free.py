@@ -12,14 +12,12 @@ from collections.abc import Iterator
 from .match import Reader, Reading
 from .names import ANAPHORS
 from .spans import path_kind
+from .wishes import wishes
 from .words import (
     ASKING,
     AUXILIARIES,
     DEEDS,
     DETERMINERS,
-    LANGUAGES,
-    NUMBER_WORDS,
-    modifies,
     words,
 )
 
@@ -29,15 +27,11 @@ DANGLING = JOINING | words("the a an of to in on at for with from by as into und
 _QUESTION_STARTS = DETERMINERS - {"a", "an"} | ASKING | words("whether each about everything anything")
 _DEFINITE = words("the its their all any every each these those his her this")
 PRONOUNS = words("me us you i we he she they it him her down up out back off away")
-_IDIOMS = frozenset(
-    {("next", "steps"), ("next", "step"), ("first", "name"), ("first", "names"), ("last", "name"), ("last", "names")}
-)
-"""Words that choose elsewhere and only name something here."""
+_ASKED_OF = DETERMINERS | AUXILIARIES | words("it they to we i you many much long often of else exactly kind")
+"""What goes on after `and how`; `and who wrote Hamlet` is another question."""
 _DONE = words("done finished ready complete completed over")
-_MOST = words("common important relevant significant likely serious severe striking notable")
 _COPIES = words("backup backups clone")
 COPULAS = words("is are was were")
-_POSITIONS = words("end start beginning head tail rest middle bottom top")
 PREPOSITIONS = words("in on at for from to with about of")
 _BACK = words("it they them its their these those ones this")
 _HISTORY = words("wrote changed edited created modified updated committed added deleted touched")
@@ -79,6 +73,8 @@ def asking(reading: Reading, at: int) -> Iterator[tuple[int, str]]:
         return
     if first in {"do", "have"} and reading.low(at + 1) not in {"they", "we", "i", "you", "any"}:
         return  # `do the tasks in todo.txt` is no question
+    if [reading.low(at + i) for i in (1, 2, 3)] in (["time", "is", "it"], ["day", "is", "it"], ["date", "is", "it"]):
+        return
     if first in AUXILIARIES and (reading.low(at + 1) == "you" or reading.low(at + 2) in DEEDS):
         return  # `would you ...` and `can we delete ...` are no questions either
     if first in {"who", "when", "whom"} and any(reading.low(at + i) in _HISTORY for i in (1, 2, 3)):
@@ -108,7 +104,7 @@ def definite(reading: Reading, at: int) -> Iterator[tuple[int, str]]:
     """Something the sources must have: `the decisions`, `their names`, `action items`; never `a poem`."""
     first = reading.low(at)
     for end, text in noun_phrase(reading, at):
-        plural = reading.low(end - 1).endswith("s")
+        plural = reading.low(end - 1).endswith("s") and not reading.spans[at].text.istitle()
         if first in _DEFINITE or (first not in DETERMINERS and plural):
             yield end, text
 
@@ -138,29 +134,11 @@ def may_contain(reading: Reading, at: int, *, numbers: bool) -> bool:
     span = reading.spans[at]
     if span.low in JOINING or span.low == ",":
         return _goes_on(reading, at + 1)
-    if span.kind == "number":
-        return numbers
     if span.kind == "quote":
         return path_kind(span.text) is None
-    if span.kind != "word" or "/" in span.text or span.low in CLAUSE_WORDS:
+    if span.kind not in {"word", "number"} or "/" in span.text or span.low in CLAUSE_WORDS:
         return False
-    if modifies(span.low.removesuffix("'s")) and (span.low, reading.low(at + 1)) not in _IDIOMS:
-        return False
-    if span.low == "most" and reading.low(at + 1) not in _MOST:
-        return False
-    if span.low == "common" and reading.low(at + 1) in words("word words letter letters name names number"):
-        return False
-    if span.low in NUMBER_WORDS and span.low != "one" and not numbers:
-        return False
-    if span.low in _POSITIONS and reading.low(at - 1) in {"the", "very"} and _stands_alone(reading, at + 1):
-        return False
-    return not (span.low in LANGUAGES and reading.low(at - 1) in {"in", "into", "to"})
-
-
-def _stands_alone(reading: Reading, at: int) -> bool:
-    """Whether the noun before this place is the whole thing: `the end of x`, not `the end date`."""
-    span = reading.span(at)
-    return span is None or span.kind != "word" or span.low in PREPOSITIONS | JOINING
+    return not wishes(reading, at, numbers=numbers)
 
 
 def _goes_on(reading: Reading, at: int) -> bool:
@@ -170,7 +148,9 @@ def _goes_on(reading: Reading, at: int) -> bool:
         return False
     if span.low in JOINING:
         return _goes_on(reading, at + 1)
-    if span.kind == "quote" or span.low in DETERMINERS | ASKING | _ADJECTIVES | {"whether", "of", "about"}:
+    if span.low in ASKING:
+        return reading.low(at + 1) in _ASKED_OF or ends_clause(reading, at + 1)
+    if span.kind == "quote" or span.low in DETERMINERS | _ADJECTIVES | {"whether", "of", "about"}:
         return True
     plural = span.low.endswith("s") and len(span.low) > 3 and not span.low.endswith(("ss", "'s"))
     return span.kind == "word" and plural and span.low not in DEEDS | AUXILIARIES | KNOWN_DEEDS

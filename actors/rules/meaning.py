@@ -17,6 +17,7 @@ class Pattern:
 
     text: str
     literal: bool = False
+    quoted: bool = False
     certain: bool = False
     hinted: bool = False
     ignore_case: bool = False

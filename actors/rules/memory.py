@@ -227,7 +227,9 @@ MEMORY_FRAMES: dict[str, tuple[Frame, ...]] = {
         ("{text:statement} [,|:|.|;|-|!] [so|and|,] @forget_not", _fact),
     ),
     "keep_clause": (
-        ("@keep [{thing}] [@in_memory] [as|under {label}] [@so_that {purpose}]", _keep),
+        ("@keep {thing} [@in_memory] [as|under {label}] [@so_that {purpose}]", _keep),
+        ("@keep @in_memory", _keep),
+        ("@keep as|under {label}", _keep),
         (
             "(keep|save|store|put|hold|record|note|add|commit|write|file|have) {thing} @in_memory "
             "[as|under {label}] [@so_that {purpose}]",

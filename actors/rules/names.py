@@ -66,9 +66,10 @@ def folder_name(reading: Reading, at: int) -> Iterator[tuple[int, str]]:
 
 
 def known_folder(reading: Reading, at: int) -> Iterator[tuple[int, str]]:
-    """A bare word that is a folder in most projects."""
+    """A bare word that is a folder in most projects; `and deploy` is a deed, not a folder."""
     span = reading.span(at)
-    if span is not None and span.kind == "word" and span.text in FOLDERS:
+    commands = span is not None and span.low in DEEDS and reading.low(at - 1) in {"and", "or", ",", "&"}
+    if span is not None and span.kind == "word" and span.text in FOLDERS and not commands:
         yield at + 1, span.text
 
 

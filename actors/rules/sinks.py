@@ -67,7 +67,7 @@ SINK_FRAMES: dict[str, tuple[Frame, ...]] = {
         ("@make [@art] [@short] @report_noun [@about_it] @into {sink}", _sunk),
         ("@make [@art] [@short] @report_noun @out_of {thing} [@called|@into] {sink}", _sunk),
         ("@make {sink} [@out_of @it_all]", _sunk),
-        ("@make {sink} with {thing} [in it]", _sunk),
+        ("@make {sink} with @it_all [in it]", _sunk),
         ("note|write|jot|put {thing} down (in|to|into|as) {sink}", _sunk),
         (
             "[@write|@make] [@art] [@short] {_:adjective} "

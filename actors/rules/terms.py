@@ -74,7 +74,7 @@ _ENDS = (
         "and or then & in under inside within into to from for with on at by as through across about of over below",
         "beneath throughout among it them me you we i us they that which used mentioned called defined appear",
         "appears occur occurs anywhere somewhere everywhere there please exist exists named so via contain contains",
-        "containing mention mentions mentioning say says most many often",
+        "containing mention mentions mentioning say says most many often right ok okay lol haha maybe perhaps immediately forever i etc",
     )
 )
 
@@ -83,12 +83,12 @@ def core(reading: Reading, at: int) -> Iterator[tuple[int, Pattern]]:
     """The search text itself: a quotation, an identifier, a marker, or a few plain words."""
     if at < len(reading.spans) and reading.spans[at].kind == "quote":
         if reading.spans[at].text.strip():
-            yield at + 1, Pattern(text=reading.spans[at].text, certain=True, literal=True)
+            yield at + 1, Pattern(text=reading.spans[at].text, certain=True, literal=True, quoted=True)
         return
     for end in range(at + 1, min(at + LONGEST_TERM, len(reading.spans)) + 1):
         span = reading.spans[end - 1]
         stops = span.low in _ENDS or modifies(span.low)
-        if span.kind not in {"word", "number"} or (stops and span.text != span.text.upper()):
+        if span.kind not in {"word", "number"} or (stops and (len(span.text) == 1 or span.text != span.text.upper())):
             return
         if "/" in span.text and path_kind(span.text) is None and span.text.replace("/", "").isidentifier():
             return
@@ -105,14 +105,16 @@ def _pattern(said: tuple[Span, ...]) -> Pattern | None:
         rest = rest[1:]
     if rest[0].low.startswith("-") or (len(rest) > 1 and _counts(rest[0])):
         return None
+    generic = len(rest) > 1 and rest[-1].low in _GENERIC
+    words_left = rest[:-1] if generic else rest
+    if len(words_left) > 1 and any(_code(_singular_marker(s.text)) or s.low in NUMBER_WORDS for s in words_left):
+        return None  # `TODO delete`: an identifier or marker is a text of its own
     phrase = " ".join(span.low for span in rest)
     if phrase in _KIND_OF:
         return KINDS[_KIND_OF[phrase]]
     if phrase in _WHOLE:
         return Pattern(text=_WHOLE[phrase], certain=True, ignore_case=True)
-    generic = len(rest) > 1 and rest[-1].low in _GENERIC
-    if generic:
-        rest = rest[:-1]
+    rest = words_left
     if _vague(rest):
         return None
     text = " ".join(span.text for span in rest)
@@ -221,9 +223,8 @@ TERM_FRAMES: dict[str, tuple[Frame, ...]] = {
 
 def _several(term: Pattern, terms: tuple[Pattern, ...]) -> tuple[Pattern, ...] | None:
     """A row of search texts; each must be certain, or `and` could begin something else."""
-    if len(terms) < 4 and term.certain and all(other.certain for other in terms):
-        return (term, *terms)
-    return None
+    row = (term, *terms)
+    return row if len(row) < 5 and all(each.certain and (each.quoted or " " not in each.text) for each in row) else None
 
 
 TERM_PHRASES: dict[str, tuple[str, ...]] = {

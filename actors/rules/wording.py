@@ -79,7 +79,7 @@ WORDING: dict[str, tuple[str, ...]] = {
     ),
     "pull": (
         "pull|pick|write|figure|work|find|point|single|note|list out",
-        "extract|list|identify|collect|gather|name|highlight|get|find|show|give|tell|determine|derive|pull|isolate",
+        "extract|list|identify|collect|gather|name|highlight|get|find|determine|derive|pull|isolate",
         "show|give|tell|get me|us",
         "note|write down",
         "tell|show|give me|us [about]",

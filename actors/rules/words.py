@@ -129,7 +129,8 @@ MODIFIERS = words(
     "table chart graph diagram plot histogram spreadsheet excel powerpoint slides slide presentation poem haiku",
     "song limerick rhyme rhymes story joke sonnet emoji emojis audio video image mindmap flowchart rap",
     "screenshot podcast pdf surrounding average median percentile copy copies translation",
-    "translations duplicate",
+    "translations duplicate aloud via slack teams discord whatsapp telegram uppercase lowercase bold italic italics",
+    "capitals forever immediately asap",
     # the world outside
     "internet web online google wikipedia website websites url weather forecast news stock twitter facebook",
 )
