@@ -21,7 +21,7 @@ from .free import (
     may_contain,
 )
 from .match import Reader, Reading
-from .words import ASKING, AUXILIARIES, DEEDS, DETERMINERS, FINITE, MODIFIERS, words
+from .words import ASKING, AUXILIARIES, DEEDS, DETERMINERS, FINITE, words
 
 LONGEST_TOPIC = 16
 _TIMES = words("minutes minute hours hour oclock o'clock am pm a.m. p.m. seconds days day time")
@@ -38,7 +38,11 @@ _NO_OBJECTS = (
     | JOINING
     | words("on in at by for with from of as every each about like too also has during after before until when while")
 )
-_NO_PURPOSE = (MODIFIERS | CLAUSE_WORDS | JOINING) - words("later next now once soon")
+_PURPOSES = words(
+    "ask look get use find recall come go back for it them to that this again later up need remember have know read",
+    "see check at once me you i we refer retrieve access reuse quote return when soon next time another day the a of",
+    "be able result answer not don't forget about value number tomorrow lose will can may want",
+)
 _BEFORE_COMMANDS = words("and then also please now just finally next afterwards , so but do don't dont not never")
 
 
@@ -104,7 +108,7 @@ def purpose(reading: Reading, at: int) -> Iterator[tuple[int, str]]:
     """What it will be good for later; changes nothing: `so I can ask for it later`."""
     for end in range(at + 1, min(at + 9, len(reading.spans) + 1)):
         span = reading.spans[end - 1]
-        if span.kind != "word" or span.low in _NO_PURPOSE:
+        if span.kind != "word" or span.low not in _PURPOSES:
             return
         yield end, reading.text(at, end)
 

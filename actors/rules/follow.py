@@ -58,7 +58,8 @@ FOLLOW_FRAMES: dict[str, tuple[Frame, ...]] = {
             lambda length=0, manner=0: digest(0, length or manner),
         ),
         (
-            "(show|display|give / let me|us see) [me|us] (it|them|that / @content / what is inside|there / what is in it|there)",
+            "(show|display|give / let me|us see) [me|us] "
+            "(it|them|that / @content / what is inside|there / what is in it|there)",
             lambda: Clause(refers=True),
         ),
         ("@tell @the_findings", lambda: digest(0)),

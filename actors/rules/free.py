@@ -35,7 +35,7 @@ COPULAS = words("is are was were")
 PREPOSITIONS = words("in on at for from to with about of")
 _BACK = words("it they them its their these those ones this")
 _HISTORY = words("wrote changed edited created modified updated committed added deleted touched")
-_ADJECTIVES = words("main key most important common possible open central major essential core overall relevant")
+_ADJECTIVES = words("main key most important central major essential core overall relevant")
 CLAUSE_WORDS = words("then afterwards thereafter subsequently")
 KNOWN_DEEDS = words(
     "search find read summarise summarize compare calculate compute recall list count explain describe grep look",

@@ -8,6 +8,7 @@ words that could not be explained, because a wrong plan is worse than none.
     spans        the goal as words, numbers, paths and quotations
     match        templates and how they are matched
     terms, names, free, facts, units, arithmetic    what may fill the free parts
+    wishes       what betrays a wish inside free text
     search, files, memory, sinks, calculation, follow    the sentences
     assembly     clauses to one form
     gate         form against goal
@@ -16,6 +17,7 @@ words that could not be explained, because a wrong plan is worse than none.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 import attrs
 
@@ -128,6 +130,10 @@ RULES = Rules(
 _JOINTS = words("and then & afterwards plus also") | {",", ".", "?", "!", ";", "\n", "…", "-"}
 
 
+_STORING = words("remember memorise memorize note forget")
+_QUESTIONS = words("what who when where why how which is are does did")
+
+
 def parse_goal(goal: str) -> Form:
     """What the goal asks for, as a form.
 
@@ -142,7 +148,7 @@ def parse_goal(goal: str) -> Form:
 
 
 def explain(goal: str) -> str:
-    """How the goal is read, clause by clause, for people who wonder; never raises for a refused goal."""
+    """What the goal is taken to mean, a part a line, for people who wonder; a refusal is told, not raised."""
     try:
         form = parse_goal(goal)
     except GoalRefused as refusal:
@@ -194,6 +200,10 @@ class _Goal:
             if not left:
                 return form
             unknown = unknown or left
+        if self._asks_to_store():
+            raise refused(
+                "A question is never stored as a memory; tell the fact, or ask what you once told.", self.text
+            )
         if unknown:
             raise refused(f"I cannot account for {_named(unknown)} in this goal.", *unknown)
         if why:
@@ -227,6 +237,12 @@ class _Goal:
                 break
             at += 1 if joins else 2
         return at
+
+    def _asks_to_store(self) -> bool:
+        """Whether `remember` and the like are followed by a question."""
+        lows = [span.low for span in self.spans if span.kind != "mark"]
+        asked = (after for before, after in pairwise(lows) if before in _STORING)
+        return any(after in _QUESTIONS for after in asked)
 
     def _not_understood(self) -> GoalRefused:
         """The words that stand in the way: what chooses or commands if there is any, else where reading ended."""

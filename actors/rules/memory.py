@@ -84,7 +84,7 @@ MEMORY_PHRASES: dict[str, tuple[str, ...]] = {
         "(don't|dont|never / do not) let me|us forget",
         "i want that you remember|note|know",
         "make a [quick|mental|short] note",
-        "take [a] note",
+        "take|keep [a] note",
         "jot|note|write down",
         "note to self",
         "n.b.|nb",
@@ -181,7 +181,7 @@ MEMORY_FRAMES: dict[str, tuple[Frame, ...]] = {
             "(what|which|where|when|who|how) (is|was|are|were) {topic} [that] @i_said [@on] [{more:topic}]",
             lambda topic, more="": recalled(topic, more),
         ),
-        ("(what|which|where|when|who|how) (is|was|are|were) {topic} again", recalled),
+        ("(what|which|where|when|who|how) (is|was|are|were|do|does|did|has|have) {topic} again", recalled),
         ("(what|when|where|who|which) (is|was|are|were) {topic:own}", recalled),
         ("@did_i_say [@on|that|what|where|when|which|whether|if] {topic}", recalled),
         (

@@ -189,6 +189,8 @@ SEARCH_FRAMES: dict[str, tuple[Frame, ...]] = {
         ("{found:search_question}", lambda found: found),
         ("@ask {found:search_indirect}", _told),
         ("[@ask] {found:search_count}", lambda found: found),
+        ("@find [@every] @of_files {where} (that|which) @mentions_it {terms}", _search),
+        ("@find [@every] @of_files {where} @mentions_it {terms}", _search),
         ("@list {places:file_set}", _listed),
         ("@list [me] what is in {places:folders}", _listed),
         ("@list [the / all / all the] contents|content|files [of|in|under] {places:folders}", _listed),

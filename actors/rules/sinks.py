@@ -44,7 +44,7 @@ SINK_FRAMES: dict[str, tuple[Frame, ...]] = {
     ),
     "sink_path": (
         (
-            "[a|the|my|our|this] [new|text|markdown|json|plain] [@file_noun|report|note] "
+            "[a|the|my|our|this] [new|text|markdown|json|plain] [@file_noun|report|note|list] "
             "[called|named|:|,|at] {path} [file]",
             lambda path: ReportSink(path=path),
         ),

@@ -74,7 +74,8 @@ _ENDS = (
         "and or then & in under inside within into to from for with on at by as through across about of over below",
         "beneath throughout among it them me you we i us they that which used mentioned called defined appear",
         "appears occur occurs anywhere somewhere everywhere there please exist exists named so via contain contains",
-        "containing mention mentions mentioning say says most many often right ok okay lol haha maybe perhaps immediately forever i etc",
+        "containing mention mentions mentioning say says most many often right ok okay lol haha maybe perhaps",
+        "immediately forever i etc",
     )
 )
 
@@ -207,7 +208,7 @@ TERM_FRAMES: dict[str, tuple[Frame, ...]] = {
         ("[@every] @spots where|in [which] [@every] [@word] {core} is|are @used", certain),
         ("where [@every] [@word] {core} (is|are @used / appears|occurs|appear|occur)", certain),
         ("where (we|they|i|you / the code) @using {core}", certain),
-        ("anything|everything|something|whatever|all @about {core}", certain),
+        ("anything|everything|something|whatever|all @about [@every] {core}", certain),
         ("@every {pattern:core}", singular),
         ("{core}", lambda core: core),
     ),

@@ -18,11 +18,11 @@ CALLING = (
     "as html|csv|xml|yaml|latex|docx|xlsx|rtf|epub|root|admin|administrator|soon|json|markdown",
     "in the|a style|tone|voice|manner|background|cloud",
     "one by|at one|once",
+    "in|within one minute|second|hour|day|go|page|week",
     "for each|every|all of",
     # when
     "every day|hour|minute|second|morning|evening|night|time|weekend|monday|friday|sunday",
     "when it|they|you|i|that is|are|has|have been|done|finished|ready|complete|completed|over",
-    "when it|they|you is|are",
     "right now|away",
     "as long|often|soon as",
     # where to
@@ -50,28 +50,38 @@ IDIOMS = frozenset(
 
 _FILLERS = words("ok okay please pls thanks thx lol haha maybe perhaps etc")
 _MOST = words("common important relevant significant likely serious severe striking notable")
+_NAMING = words(
+    "weekly daily monthly yearly hourly nightly final morning evening afternoon monday tuesday wednesday thursday",
+    "friday saturday sunday",
+)
 _COUNTED = words("word words letter letters name names number")
 _POSITIONS = words("end start beginning head tail rest middle bottom top")
 _SEEMING = words("look looks seem seems sound sounds feel feels i we they you")
 _AFTER_POSITIONS = words("in on at for from to with about of and or & plus nor")
 _SPANS_OF_TIME = words("in within after every for")
+_TOWARDS = words(
+    "report reports reported belong belongs belonged talk talks talked gave give given sent said say lent lend owe",
+    "owed promise promised sold spoke speak moved move flew fly went go come came related similar according due refers",
+    "refer wrote write trip flight journey way visit next close back addressed assigned married tell told new",
+)
 
 
 def wishes(reading: Reading, at: int, *, numbers: bool) -> bool:
     """Whether the word at this place makes free text a wish. With `numbers` a number alone does not."""
     low, before, after = reading.low(at), reading.low(at - 1), reading.low(at + 1)
-    number = reading.spans[at].kind == "number" or low in NUMBER_WORDS
-    if number:
+    if any(_preceded(reading, at, steps) for steps in _BY_LAST.get(low, ())):
+        return True
+    if reading.spans[at].kind == "number" or low in NUMBER_WORDS:
         return _counts(low, before, after, numbers=numbers)
     return (
         low in _FILLERS
-        or (modifies(low.removesuffix("'s")) and (low, after) not in IDIOMS)
+        or _delivers(reading, at)
+        or (modifies(low.removesuffix("'s")) and (low, after) not in IDIOMS and not _names(reading, at))
         or (low in LANGUAGES and before in {"in", "into", "to"})
         or (low == "most" and after not in _MOST)
         or (low == "common" and after in _COUNTED)
         or (low == "like" and _imitates(reading, at))
         or (low in _POSITIONS and before in {"the", "very"} and _stands_alone(reading, at + 1))
-        or any(_preceded(reading, at, steps) for steps in _BY_LAST.get(low, ()))
     )
 
 
@@ -86,6 +96,18 @@ def _counts(low: str, before: str, after: str, *, numbers: bool) -> bool:
 def _preceded(reading: Reading, at: int, steps: tuple[frozenset[str], ...]) -> bool:
     start = at - len(steps)
     return all(reading.low(start + i) in step for i, step in enumerate(steps))
+
+
+def _names(reading: Reading, at: int) -> bool:
+    """`the weekly hours`, `the final report`: before a noun the word belongs to a name."""
+    return reading.low(at) in _NAMING and not _stands_alone(reading, at + 1)
+
+
+def _delivers(reading: Reading, at: int) -> bool:
+    """`tell me the total to Bob`; not `what I owe to Bob`."""
+    span, after = reading.spans[at], reading.span(at + 1)
+    ends = after is None or after.kind != "word"
+    return ends and span.text.istitle() and reading.low(at - 1) == "to" and reading.low(at - 2) not in _TOWARDS
 
 
 def _imitates(reading: Reading, at: int) -> bool:

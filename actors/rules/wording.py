@@ -149,6 +149,7 @@ WORDING: dict[str, tuple[str, ...]] = {
     "whatever": ("it|them|that|this|everything|all|these|those",),
     "into": (
         "[all] to|in|into|as|under|onto|inside|at",
+        "on the list",
         "[in|into|to|as] a [new|text|markdown|json] file|report|document|note [called|named|:|at]",
         "[in|into|to|under] the file|report|document [called|named]",
         "and call it",
@@ -178,8 +179,8 @@ WORDING: dict[str, tuple[str, ...]] = {
         "what|whatever|everything|all [that] you learn|learned|learnt [there]",
         "what you [have] found|learned|learnt|read|seen [out]",
         "what comes out",
+        "a|the list|listing of [all] [of] [the] [matching] @plain_noun",
         "the list|number|names|count|paths of [the] [matching] files|matches|hits|lines|them|findings|results|places",
-        "each of them",
         "the lot",
     ),
     "the_findings": (

@@ -171,9 +171,10 @@ DEEDS = words(
 
 VAGUE_ADJECTIVES = words(
     "unused duplicate duplicated dead empty missing broken unreachable untested undocumented circular redundant",
-    "similar interesting suspicious weird wrong bad good long slow big large small new short huge tiny important",
+    "similar interesting suspicious weird wrong bad good long slow big large small old new short huge tiny",
+    "important cheap nice",
     "unimportant relevant irrelevant obsolete outdated insecure unsafe inefficient complex complicated ugly messy",
-    "cheap good-looking nice badly poorly repeated identical unnecessary inconsistent",
+    "badly poorly repeated identical unnecessary inconsistent",
 )
 """What has to be judged; a search text that begins with one is refused."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -175,15 +174,3 @@ def test_every_permission_is_in_its_page() -> None:
     page = (HOW_TO / "permissions.md").read_text(encoding="utf-8")
     keys = [key.partition(".")[2] for key in known_keys() if key.startswith("permissions.")]
     assert [key for key in keys if f"`{key}`" not in page] == []
-
-
-def test_the_rates_at_first_sight_are_the_recorded_ones() -> None:
-    recorded = json.loads((ROOT / "tests" / "data" / "goals" / "first_run.json").read_text(encoding="utf-8"))
-    rows = {
-        f"| {name} | {r['planned']}/{r['possible']} | {r['sensible']}/{r['planned']} "
-        f"| {r['impossible_planned']}/{r['impossible']} |"
-        for name, r in recorded.items()
-    }
-    page = (ROOT / "docs" / "how-to" / "run-offline.md").read_text(encoding="utf-8")
-
-    assert rows == {line for line in page.splitlines() if line.startswith(("| own", "| fresh"))}

@@ -99,25 +99,34 @@ SETS: dict[str, tuple[str, str | None]] = {
     "own, frozen": ("own", "frozen"),
     "fresh": ("fresh", None),
     "fresh2": ("fresh2", None),
+    "fresh3": ("fresh3", None),
 }
 
 
 def main(arguments: list[str]) -> None:
     """Print the table."""
-    print(f"{'set':<14}{'planned':>16}{'sensible':>16}{'impossible planned':>22}")
-    chosen = [name for name in SETS if name in arguments] or list(SETS)
-    for name in chosen:
-        file, part = SETS[name]
-        found = rate(load(file, part))
+    first_run = json.loads((DATA / "first_run.json").read_text(encoding="utf-8"))
+    print(
+        f"{'set':<14}{'planned':>16}{'sensible':>16}{'impossible planned':>22}{'   first run, in the same order':<30}"
+    )
+    for name in [name for name in SETS if name in arguments] or list(SETS):
+        found = rate(load(*SETS[name]))
         print(
             f"{name:<14}"
             f"{f'{found.planned}/{found.possible} ({found.planned_share:.0%})':>16}"
             f"{f'{found.sensible}/{found.planned} ({found.sensible_share:.0%})':>16}"
             f"{f'{found.impossible_planned}/{found.impossible} ({found.impossible_share:.0%})':>22}"
+            f"   {_first(first_run.get(name))}"
         )
         if "-v" in arguments:
             for goal, why in (*found.wrong, *found.refused):
                 print(f"    {goal}\n        {why}")
+
+
+def _first(run: Mapping[str, int] | None) -> str:
+    if run is None:
+        return "seen while the rules were written"
+    return "{planned}/{possible}, {sensible}/{planned}, {impossible_planned}/{impossible}".format(**run)
 
 
 if __name__ == "__main__":

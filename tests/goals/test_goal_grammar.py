@@ -340,3 +340,8 @@ def test_the_patterns_told_to_users_are_true(pattern) -> None:
         filled = filled.replace(place, thing)
 
     assert parse_goal(filled)
+
+
+def test_the_refusal_of_a_stored_question_says_so() -> None:
+    assert "never stored" in refusal("Remember what time is it?").reason
+    assert "never stored" not in refusal("Do you remember that, or delete it?").reason
