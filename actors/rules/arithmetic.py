@@ -20,6 +20,7 @@ _MONEY = words("euro euros dollar dollars pound pounds usd eur gbp cents francs 
 _FRACTIONS = {"half": "2", "third": "3", "quarter": "4", "fifth": "5", "tenth": "10"}
 _MULTIPLES = {"double": "2", "twice": "2", "triple": "3", "thrice": "3", "quadruple": "4"}
 _DEEPEST = 40
+_LONGEST_LIST = 40
 
 
 @attrs.frozen
@@ -228,7 +229,7 @@ class _Arithmetic:
         if first is None or first.percent:
             return None
         terms = [first]
-        while True:
+        while len(terms) < _LONGEST_LIST:
             end = self._any(terms[-1].end, ", and", ",", "and", "&", "plus", "+")
             following = self.product(end) if end > terms[-1].end else None
             if following is None or following.percent:

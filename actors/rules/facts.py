@@ -125,7 +125,7 @@ def polite_fact(reading: Reading, at: int) -> Iterator[tuple[int, str]]:
 
 def _told(reading: Reading, at: int, *, closing: frozenset[str]) -> Iterator[tuple[int, str]]:
     first = reading.low(at)
-    if first in ASKING | words("to if whether about for is are do does did can could would should will"):
+    if first in ASKING | words("please pls to if whether about for is are do does did can could would should will"):
         return
     if first in DEEDS | KNOWN_DEEDS and not any(reading.low(at + i) in FINITE for i in (1, 2, 3)):
         return

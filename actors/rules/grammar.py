@@ -45,7 +45,8 @@ from .words import DEEDS, LANGUAGES, modifies, words
 
 LONGEST_GOAL = 4000
 """Characters; longer goals are refused before any work."""
-MOST_SPANS = 400
+MOST_SPANS = 250
+"""Words, numbers, paths and marks; planning a goal of this many takes about a second at worst."""
 MOST_CLAUSES = 12
 MOST_READINGS = 64
 """How many complete readings of a goal are tried until one makes a form."""
