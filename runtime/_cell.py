@@ -155,6 +155,7 @@ class Cell:
         self._life: trio.CancelScope | None = None
         self._head: Envelope | None = None  # taken, waits for its turn
         self._in_hand: list[Envelope] = []
+        self._handling_at_end: tuple[str, ...] = ()  # the classes of the messages that this life ended with
         self._crash: BaseException | None = None
         self._nursery: trio.Nursery | None = None
         self._scope: trio.CancelScope | None = None
@@ -206,6 +207,7 @@ class Cell:
         self._started, self._start_error = trio.Event(), None
         self._down = trio.Event()
         self._crash = None
+        self._handling_at_end = ()
         nursery.start_soon(self._live, name=f"{self.name}#{self.incarnation}")
 
     async def wait_started(self) -> None:
@@ -335,7 +337,13 @@ class Cell:
         events = self.system.event_bus
         if events.active:
             events.emit(
-                ActorEnded(at=self.system.clock.now(), actor=self.name, incarnation=self.incarnation, reason=reason)
+                ActorEnded(
+                    at=self.system.clock.now(),
+                    actor=self.name,
+                    incarnation=self.incarnation,
+                    reason=reason,
+                    handling=self._handling_at_end,
+                )
             )
         assert self._started is not None  # noqa: S101 - set by `begin`
         assert self._down is not None  # noqa: S101 - set by `begin`
@@ -348,6 +356,7 @@ class Cell:
 
     def _fail_in_hand(self, reason: ExitReason) -> None:
         in_hand, self._in_hand = self._in_hand, []
+        self._handling_at_end += tuple(type(envelope.message).__qualname__ for envelope in in_hand)
         for envelope in in_hand:
             envelope.fail(self._lost(envelope, reason))
 

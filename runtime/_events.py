@@ -33,7 +33,7 @@ class ActorStarted(Event):
 
 @attrs.frozen(kw_only=True)
 class ActorEnded(Event):
-    """An incarnation ended; a crash has its error in `reason` and what it had in hand in `handling`."""
+    """An incarnation ended; a crash has its error in `reason`; `handling` names the messages in hand."""
 
     incarnation: int
     reason: ExitReason

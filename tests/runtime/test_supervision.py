@@ -196,6 +196,7 @@ async def test_events_tell_the_story_and_a_slow_listener_costs_nothing() -> None
             story = events.take_nowait()
 
             assert [type(e) for e in story] == [ActorStarted, ActorEnded, ActorRestarting, ActorStarted]
+            assert story[1].handling == ("Fail",)
             assert slow.dropped == 3
         assert not system.event_bus.active
 
