@@ -31,8 +31,8 @@ def trouper() -> None:
     """
 
 
-for command in (run_command, plan, check, exec_, remember, recall, demo, doctor):
-    trouper.add_command(command)
+for _command in (run_command, plan, check, exec_, remember, recall, demo, doctor):
+    trouper.add_command(_command)
 
 
 def run(arguments: Sequence[str]) -> int:

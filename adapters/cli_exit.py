@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Iterable, Iterator
+from typing import ClassVar
 
 import attrs
 import click
@@ -43,7 +44,7 @@ class ExitCode(enum.IntEnum):
 class BadInput(click.ClickException):
     """Something the user gave cannot be used; the message says what and why."""
 
-    exit_code = ExitCode.BAD_INPUT
+    exit_code: ClassVar[int] = ExitCode.BAD_INPUT
 
 
 class DeadlinePassed(Exception):

@@ -14,7 +14,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from typing import TextIO
+from typing import ClassVar, TextIO
 
 import click
 
@@ -32,7 +32,7 @@ def plain(text: str) -> str:
 class CannotWrite(click.ClickException):
     """The result could not be written to stdout."""
 
-    exit_code = ExitCode.FAILED
+    exit_code: ClassVar[int] = ExitCode.FAILED
 
 
 class Results:

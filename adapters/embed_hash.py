@@ -31,7 +31,7 @@ class HashEmbedder:
         if dim < 8:
             raise ValueError(f"HashEmbedder(dim={dim}): give at least 8, or everything falls on the same places")
         self.dim = dim
-        self.name = "hash-ngrams" if dim == 384 else f"hash-ngrams-{dim}"
+        self.name: str = "hash-ngrams" if dim == 384 else f"hash-ngrams-{dim}"
 
     async def embed(self, texts: Sequence[str]) -> tuple[Vector, ...]:
         """One L2-normalised vector a text, in order. Cancelled: nothing is left behind.

@@ -51,8 +51,8 @@ class OpenAIEmbedder:
         pool: HttpPool | None = None,
         timeout: Seconds = 60.0,
     ) -> None:
-        self.name = model if dimensions is None else f"{model}@{dimensions}"
-        self.dim = dimensions or 0
+        self.name: str = model if dimensions is None else f"{model}@{dimensions}"
+        self.dim: int = dimensions or 0
         self._model = model
         self._dimensions = dimensions
         self._endpoint = OpenAIEndpoint(base_url=base_url, api_key=api_key, pool=pool)

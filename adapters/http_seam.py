@@ -91,7 +91,7 @@ class HttpPool:
         connect_timeout: Seconds = 10.0,
         write_timeout: Seconds = 30.0,
     ) -> None:
-        self.pooling = pooling if pooling is not None else ConnectionPooling()
+        self.pooling: ConnectionPooling = pooling if pooling is not None else ConnectionPooling()
         self._connect_timeout = connect_timeout
         self._write_timeout = write_timeout
         self._clients: dict[bool, httpx2.AsyncClient] = {}

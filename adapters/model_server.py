@@ -119,7 +119,7 @@ class ModelServer:
     def __init__(self, script: ServerScript | None, api_key: str | None, dim: int) -> None:
         self.base_url = ""
         self.requests: deque[ServerRequest] = deque(maxlen=KEPT_REQUESTS)
-        self.statistics = ServerStatistics()
+        self.statistics: ServerStatistics = ServerStatistics()
         self._function = script if callable(script) else None
         self._entries: Iterator[Entry] | None = None if script is None or callable(script) else iter(script)
         self._api_key = api_key

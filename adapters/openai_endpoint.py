@@ -26,7 +26,7 @@ class OpenAIEndpoint:
     """A server, a key and the pool to reach it through. Without `pool` it makes one and closes it itself."""
 
     def __init__(self, *, base_url: str = OPENAI_URL, api_key: str | None = None, pool: HttpPool | None = None) -> None:
-        self.base_url = base_url.rstrip("/")
+        self.base_url: str = base_url.rstrip("/")
         self._key = _checked_key(api_key)
         self._own_pool = pool is None
         self._pool = pool if pool is not None else HttpPool(ConnectionPooling())

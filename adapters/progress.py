@@ -29,7 +29,7 @@ from .progress_board import Board
 from .progress_lines import board_lines
 from .progress_log import write_line
 
-log = logging.getLogger("trouper.progress")
+log: logging.Logger = logging.getLogger("trouper.progress")
 
 T = TypeVar("T")
 

@@ -33,7 +33,7 @@ class SqliteThread:
     """A connection that is opened on first use; `prepare` makes a raw one fit for use, or raises."""
 
     def __init__(self, path: str | os.PathLike[str], prepare: Callable[[sqlite3.Connection], None]) -> None:
-        self.path = Path(path)
+        self.path: Path = Path(path)
         self._prepare = prepare
         self._limiter = trio.CapacityLimiter(1)
         self._connection: sqlite3.Connection | None = None

@@ -271,7 +271,7 @@ class ChatAssembler:
         self._model = asked.model
         self._usage = Usage(calls=1)
         self._finish_reason: str | None = None
-        self.done = False
+        self.done: bool = False
         """`[DONE]` was read: nothing more will come."""
 
     @property

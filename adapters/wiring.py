@@ -251,7 +251,7 @@ async def open_troupe(
         if where is None:
             where = await stack.enter_async_context(open_system("trouper"))
         tree = cast(chest, ports, build_settings(settings, choice, workspace, policy))
-        supervisor = await where.start_supervisor(tree, name="troupe")
+        supervisor = await where.start_supervisor(tree, name=where.free_name("troupe"))
         stack.push_async_callback(_bounded, supervisor.stop)
         doors.memory, doors.llm = supervisor.child("memory"), supervisor.child("llm")
         troupe = Troupe(where, supervisor, chest, planner=choice.mode, why=choice.why, timeout=settings.run.timeout)

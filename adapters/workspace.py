@@ -56,7 +56,7 @@ class Workspace:
     """
 
     def __init__(self, root: str | os.PathLike[str]) -> None:
-        self.root = Path(os.path.realpath(root))
+        self.root: Path = Path(os.path.realpath(root))
         self._granted: set[Path] = set()
         if not self.root.is_dir():
             raise ConfigError(

@@ -1,10 +1,15 @@
 """The kernel and its pure parts: the one door into `runtime`."""
 
-from ._actor import Actor, OnCancel, handler
+from ._actor import Actor
+from ._administration import ChildCounts, ChildInfo, SupervisorRef
 from ._bucket import BucketStatistics, Lease, Limits, TokenBucket
-from ._cell import ActorStatistics, CellState, Context
+from ._cell import ActorStatistics
+from ._child import ActorNode, CellState
 from ._clock import Clock, Seconds
-from ._envelope import Ask, Tell
+from ._context import Context
+from ._crash_report import CrashReport
+from ._deadline import carry
+from ._envelope import Ask, Stream, Tell
 from ._errors import (
     ActorCrashed,
     ActorError,
@@ -17,12 +22,16 @@ from ._errors import (
     BadResponse,
     BadResult,
     BudgetExceeded,
+    ChildError,
     ConfigError,
     ConfigProblem,
     GoalRefused,
+    HandlerStuck,
+    Ignore,
     InDoubt,
     JournalError,
     LengthCut,
+    LinkedActorDown,
     LLMError,
     MailboxFull,
     MemoryFailed,
@@ -37,6 +46,7 @@ from ._errors import (
     RateLimited,
     Refused,
     RestartIntensityExceeded,
+    SpecError,
     StartFailed,
     StepError,
     StepTimeout,
@@ -54,8 +64,13 @@ from ._events import (
     Escalated,
     Event,
     EventStream,
+    Resumed,
+    Stuck,
+    Suspended,
     Unstoppable,
 )
+from ._handler import OnCancel, handler
+from ._monitor import Down, Monitor
 from ._plan import (
     ActionCall,
     ActionSignature,
@@ -72,11 +87,33 @@ from ._plan import (
 from ._plan_schema import plan_schema
 from ._ready import ReadySet, critical_path, rank, sequential
 from ._ref import Ref
-from ._spec import Backoff, ChildSpec, ExitKind, ExitReason, Mailbox, Restart, Strategy, SupervisorSpec
-from ._supervisor import ActorNode, SupervisorRef
+from ._spec import (
+    KILLED,
+    NORMAL,
+    SHUTDOWN,
+    AutoShutdown,
+    Backoff,
+    ChildSpec,
+    Directive,
+    ExitKind,
+    ExitReason,
+    Mailbox,
+    Overflow,
+    Restart,
+    Shutdown,
+    Strategy,
+    SupervisorSpec,
+    Watchdog,
+)
+from ._stream import Items
 from ._system import System, SystemStatistics, open_system
+from ._timers import Timer
+from ._topics import Feed
 
 __all__ = [
+    "KILLED",
+    "NORMAL",
+    "SHUTDOWN",
     "ActionCall",
     "ActionSignature",
     "Actor",
@@ -92,6 +129,7 @@ __all__ = [
     "AskCycle",
     "AskTimeout",
     "AuthFailed",
+    "AutoShutdown",
     "Backoff",
     "BadArguments",
     "BadRequest",
@@ -100,33 +138,46 @@ __all__ = [
     "BucketStatistics",
     "BudgetExceeded",
     "CellState",
+    "ChildCounts",
+    "ChildError",
+    "ChildInfo",
     "ChildSpec",
     "Clock",
     "Compensation",
     "ConfigError",
     "ConfigProblem",
     "Context",
+    "CrashReport",
     "DeadLetter",
+    "Directive",
+    "Down",
     "Escalated",
     "Event",
     "EventStream",
     "ExitKind",
     "ExitReason",
     "Fallback",
+    "Feed",
     "GoalRefused",
+    "HandlerStuck",
+    "Ignore",
     "InDoubt",
+    "Items",
     "JournalError",
     "LLMError",
     "Lease",
     "LengthCut",
     "Limits",
+    "LinkedActorDown",
     "Mailbox",
     "MailboxFull",
     "MemoryFailed",
     "MemoryRefused",
     "ModelTimeout",
     "ModelUnavailable",
+    "Monitor",
     "OnCancel",
+    "Overflow",
     "PermissionRefused",
     "Plan",
     "PlanError",
@@ -140,23 +191,32 @@ __all__ = [
     "Refused",
     "Restart",
     "RestartIntensityExceeded",
+    "Resumed",
     "Seconds",
+    "Shutdown",
+    "SpecError",
     "StartFailed",
     "Step",
     "StepError",
     "StepTimeout",
     "Strategy",
+    "Stream",
     "StreamTruncated",
+    "Stuck",
     "SupervisorRef",
     "SupervisorSpec",
+    "Suspended",
     "System",
     "SystemStatistics",
     "Tell",
+    "Timer",
     "TokenBucket",
     "ToolError",
     "TrouperError",
     "UnknownField",
     "Unstoppable",
+    "Watchdog",
+    "carry",
     "catalogue_from_json",
     "check_json",
     "critical_path",

@@ -62,7 +62,7 @@ class Limits:
     safety_margin: float = attrs.field(default=0.9)
     charge: Charge = attrs.field(default="estimate", validator=attrs.validators.in_(("estimate", "actual")))
 
-    @safety_margin.validator
+    @safety_margin.validator  # pyright: ignore - mypy's plugin knows that attrs puts a method there
     def _check_margin(self, _: object, value: object) -> None:
         if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 1:
             raise ValueError(f"safety_margin must be a number above 0 and at most 1, not {value!r}")

@@ -10,7 +10,12 @@ TrouperError
 │   ├── RestartIntensityExceeded     a supervisor gave up
 │   ├── MailboxFull                  (also trio.WouldBlock)
 │   ├── AskTimeout                   (also trio.TooSlowError)
-│   └── AskCycle                     the ask would wait for itself
+│   ├── AskCycle                     the ask would wait for itself
+│   ├── ChildError                   the supervisor cannot do that with this child; `.reason` says why
+│   ├── HandlerStuck                 no progress for as long as the watchdog allows
+│   ├── LinkedActorDown              an actor this one was linked to ended uncleanly
+│   └── Ignore                       raised by `on_start`: the actor declines to start, which is no failure
+├── SpecError                        all mistakes of a spec at once, in `.problems` (also ValueError)
 ├── PlanError                        all problems of a plan at once, in `.problems`
 ├── PlanningError                    the planner could not make a plan
 │   ├── GoalRefused                  the goal is outside what the planner knows
@@ -43,10 +48,26 @@ TrouperError
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 import trio
+
+if TYPE_CHECKING:
+    from ._actor import Actor
+    from ._administration import SupervisorRef
+    from ._ref import Ref
+    from ._spec import ExitReason
+
+ChildProblem = Literal[
+    "already_started",
+    "already_present",
+    "running",
+    "restarting",
+    "not_found",
+    "simple_one_for_one",
+]
+"""Why a supervisor cannot do what it was asked to do with a child, in OTP's words."""
 
 ProblemKind = Literal[
     "cycle",
@@ -133,6 +154,67 @@ class AskCycle(ActorError):
         self.chain = chain
 
 
+class ChildError(ActorError):
+    """A supervisor cannot do that with this child now; nothing was changed.
+
+    `reason` is the word to branch on: `already_started` (then `ref` is the child), `already_present`, `running`,
+    `restarting`, `not_found`, `simple_one_for_one`.
+    """
+
+    kind = "child"
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        actor: str = "",
+        reason: ChildProblem,
+        ref: Ref[Actor] | SupervisorRef | None = None,
+    ) -> None:
+        super().__init__(message, actor=actor)
+        self.reason: ChildProblem = reason
+        self.ref = ref
+
+
+class LinkedActorDown(ActorError):
+    """An actor that this one was linked to ended uncleanly, and so this one does; `reason` is the other's."""
+
+    kind = "linked_actor_down"
+
+    def __init__(self, message: str, *, actor: str = "", reason: ExitReason | None = None) -> None:
+        super().__init__(message, actor=actor)
+        self.reason = reason
+
+
+class HandlerStuck(ActorError):
+    """A handler made no progress for as long as its watchdog allows, and the watchdog restarts."""
+
+    kind = "handler_stuck"
+
+
+class Ignore(ActorError):
+    """Raise it in `on_start`: the actor declines to start. No failure; its spec is kept unless it is temporary."""
+
+    kind = "ignore"
+
+    def __init__(self, message: str = "the actor declined to start", *, actor: str = "") -> None:
+        super().__init__(message, actor=actor)
+
+
+class SpecError(TrouperError, ValueError):
+    """A spec is wrong; `problems` has every mistake, each with the field, what was given and what is right."""
+
+    kind = "bad_spec"
+
+    def __init__(self, problems: Iterable[str], *, spec: str = "the spec") -> None:
+        self.problems: tuple[str, ...] = tuple(problems)
+        n = len(self.problems)
+        if n == 1:
+            super().__init__(f"{spec}: {self.problems[0]}")
+        else:
+            super().__init__(f"{spec} has {n} mistakes:\n" + "\n".join(f"- {problem}" for problem in self.problems))
+
+
 @attrs.frozen(kw_only=True)
 class PlanProblem:
     """One thing wrong with a plan: what kind, at which step, where in the document."""
@@ -153,7 +235,7 @@ class PlanError(TrouperError):
     kind = "bad_plan"
 
     def __init__(self, problems: Iterable[PlanProblem]) -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[PlanProblem, ...] = tuple(problems)
         lines = [f"- {p.path or 'plan'}: {p.message} [{p.kind}]" for p in self.problems]
         n = len(lines)
         super().__init__(f"the plan has {n} problem{'s' if n != 1 else ''}:\n" + "\n".join(lines))
@@ -176,8 +258,8 @@ class GoalRefused(PlanningError):
     def __init__(self, reason: str, *, unexplained: Iterable[str] = (), patterns: Iterable[str] = ()) -> None:
         super().__init__(reason)
         self.reason = reason
-        self.unexplained = tuple(unexplained)
-        self.patterns = tuple(patterns)
+        self.unexplained: tuple[str, ...] = tuple(unexplained)
+        self.patterns: tuple[str, ...] = tuple(patterns)
 
 
 class PlanUnusable(PlanningError):
@@ -188,7 +270,7 @@ class PlanUnusable(PlanningError):
     def __init__(self, message: str, *, said: str = "", problems: Iterable[PlanProblem] = ()) -> None:
         super().__init__(message)
         self.said = said
-        self.problems = tuple(problems)
+        self.problems: tuple[PlanProblem, ...] = tuple(problems)
 
 
 class StepError(TrouperError):
@@ -376,7 +458,7 @@ class ConfigError(TrouperError):
     kind = "config"
 
     def __init__(self, problems: Iterable[ConfigProblem], *, source: str = "configuration") -> None:
-        self.problems = tuple(problems)
+        self.problems: tuple[ConfigProblem, ...] = tuple(problems)
         self.source = source
         n = len(self.problems)
         lines = "\n".join(f"- {p}" for p in self.problems)

@@ -58,10 +58,12 @@ class Escalated(Event):
 
 @attrs.frozen(kw_only=True)
 class DeadLetter(Event):
-    """A message to `actor` that nobody will handle."""
+    """A message to `actor` that nobody will handle. Of a storm only so many a second become events."""
 
     message: str
     why: str
+    suppressed: int = 0
+    """How many dead letters of the system before this one had no event."""
 
 
 @attrs.frozen(kw_only=True)
@@ -69,15 +71,44 @@ class Unstoppable(Event):
     """The actor ignores its cancellation; the system waits for it because nothing may outlive it."""
 
     waited: Seconds
+    stack: str = ""
+    """Where its task is, outermost frame first."""
+
+
+@attrs.frozen(kw_only=True)
+class Stuck(Event):
+    """A handler has made no progress for its watchdog's limit."""
+
+    message: str
+    """The class of the message in its hands."""
+    waited: Seconds
+    stack: str = ""
+    """Where its task is, outermost frame first."""
+
+
+@attrs.frozen(kw_only=True)
+class Suspended(Event):
+    """The actor handles no messages until it is resumed; they wait."""
+
+    incarnation: int
+
+
+@attrs.frozen(kw_only=True)
+class Resumed(Event):
+    """The actor handles messages again."""
+
+    incarnation: int
 
 
 class EventStream:
     """A bounded subscription: `with system.events() as events: async for event in events: ...`."""
 
     def __init__(self, bus: EventBus, capacity: int) -> None:
+        if isinstance(capacity, bool) or not isinstance(capacity, int) or capacity < 1:
+            raise ValueError(f"events(capacity={capacity!r}): give a whole number of at least 1; nothing is unbounded")
         self._bus = bus
         self._send, self._receive = trio.open_memory_channel[Event](capacity)
-        self.dropped = 0
+        self.dropped: int = 0
 
     def __enter__(self) -> Self:
         self._bus.subscribe(self)
@@ -101,10 +132,10 @@ class EventStream:
             raise StopAsyncIteration from None
 
     def offer(self, event: Event) -> None:
-        """Keep `event` if there is room."""
+        """Keep `event` if there is room. Never raises: an actor must not fail for a listener that has closed."""
         try:
             self._send.send_nowait(event)
-        except trio.WouldBlock:
+        except (trio.WouldBlock, trio.BrokenResourceError, trio.ClosedResourceError):
             self.dropped += 1
 
     def end(self) -> None:
@@ -117,7 +148,7 @@ class EventStream:
         while True:
             try:
                 events.append(self._receive.receive_nowait())
-            except (trio.WouldBlock, trio.EndOfChannel):
+            except (trio.WouldBlock, trio.EndOfChannel, trio.ClosedResourceError):
                 return tuple(events)
 
 
@@ -125,7 +156,8 @@ class EventBus:
     """Who listens to a system. `active` is False when nobody does: check it before building an event."""
 
     def __init__(self) -> None:
-        self.active = False
+        self.active: bool = False
+        self._closed = False
         self._streams: list[EventStream] = []
 
     def open(self, capacity: int) -> EventStream:
@@ -133,7 +165,10 @@ class EventBus:
         return EventStream(self, capacity)
 
     def subscribe(self, stream: EventStream) -> None:
-        """Begin to deliver to `stream`."""
+        """Begin to deliver to `stream`; on a bus that has closed it ends at once."""
+        if self._closed:
+            stream.end()
+            return
         self._streams.append(stream)
         self.active = True
 
@@ -149,6 +184,9 @@ class EventBus:
             stream.offer(event)
 
     def close(self) -> None:
-        """End every subscription."""
-        for stream in tuple(self._streams):
+        """End every subscription; what was kept can still be read."""
+        self._closed = True
+        self.active = False
+        streams, self._streams = self._streams, []
+        for stream in streams:
             stream.end()

@@ -20,18 +20,27 @@ def may_restart(restarts: Iterable[Seconds], now: Seconds, *, intensity: int, pe
 
 
 class RestartWindow:
-    """The restarts that still count."""
+    """The restarts that still count; at most as many as the intensity has ever allowed.
+
+    `intensity` and `period` may be changed at any time and hold from the next restart on. As in OTP a longer period
+    does not bring back restarts that were already too old to count.
+    """
+
+    __slots__ = ("_at", "intensity", "period")
 
     def __init__(self, intensity: int, period: Seconds) -> None:
-        self.intensity = intensity
-        self.period = period
-        self._at: deque[Seconds] = deque(maxlen=max(1, intensity))
+        self.intensity: int = intensity
+        self.period: Seconds = period
+        self._at: deque[Seconds] = deque()  # bounded: `admit` adds only while fewer than `intensity` are in it
 
     def admit(self, now: Seconds) -> bool:
         """Count one more restart at `now`; False if that is one too many (then nothing is counted)."""
-        if not may_restart(self._at, now, intensity=self.intensity, period=self.period):
+        at = self._at
+        while at and now - at[0] > self.period:
+            at.popleft()
+        if len(at) >= self.intensity:
             return False
-        self._at.append(now)
+        at.append(now)
         return True
 
     def recent(self, now: Seconds) -> int:
@@ -46,3 +55,20 @@ def backoff_delay(backoff: Backoff | None, failures: int, rng: random.Random) ->
     # 2.0**1024 overflows: past 60 doublings the cap has long been reached.
     base = min(backoff.max, backoff.min * 2.0 ** min(60, max(0, failures - 1)))
     return base * (1.0 + rng.random() * backoff.jitter)
+
+
+def next_delay(
+    backoff: Backoff | None, now: Seconds, started_at: Seconds | None, failures: int, rng: random.Random
+) -> tuple[Seconds, int]:
+    """How long to wait now that an incarnation has failed, and how many have failed in a row with it.
+
+    Args:
+        backoff: None waits 0 s and only counts.
+        now: When it failed.
+        started_at: Since when it ran (after `on_start`); None if its start failed.
+        failures: How many had failed in a row before it.
+        rng: Where the jitter comes from.
+    """
+    if backoff is not None and started_at is not None and now - started_at >= backoff.reset_after:
+        failures = 0
+    return backoff_delay(backoff, failures + 1, rng), failures + 1

@@ -1,138 +1,212 @@
 """The queue before an actor: a bounded trio memory channel with a parking place on either side.
 
 The channel holds the messages (bound, order). Two things are ours. An idle actor sleeps in its own place,
-not inside `receive()`, so that a stop reaches it without room in the queue. Senders that find no room park
-in a `ParkingLot`, first come first served; a place is promised to the one that is woken, so a newcomer
-cannot overtake it.
+not inside `receive()`, so that an order reaches it without room in the queue, and an empty mailbox costs no exception.
+Senders that find no room stand in `line`, first come first served, and whoever makes room moves the first one's message
+into the channel himself. So a newcomer cannot overtake, a teller that wakes up has been served, and an asker is not
+woken at all: it sleeps on until it is answered. With a hundred clients of one actor that halves the cost of an ask.
 
 An asker that gives up leaves a dead envelope behind. Dead ones are skipped when their turn comes, and swept
 as soon as somebody needs the room: 64 timed-out asks to a stuck actor leave 64 free places.
+
+A tell that carries nothing (no trace, no baggage) is queued bare, without an envelope: that halves its cost.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections import OrderedDict
+from typing import TYPE_CHECKING, cast
 
 import trio
 
-from ._envelope import State
+from ._envelope import HELD, QUEUED, WITHDRAWN, Envelope
 
 if TYPE_CHECKING:
-    from ._envelope import Envelope
+    import outcome
+
+
+class _Nothing:
+    """What a woken actor is handed: trio only asks `unwrap()` of it, and one for all is enough."""
+
+    def unwrap(self) -> None:
+        """Nothing."""
+
+
+NOTHING = cast("outcome.Outcome[object]", _Nothing())
+
+
+class _Served(_Nothing):
+    """What a sender that stood in line is handed: whether its message was queued."""
+
+    def __init__(self, answer: bool) -> None:
+        self.answer = answer
+
+    # trio hands on whatever it is
+    def unwrap(self) -> bool:  # type: ignore[override]  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Whether it was."""
+        return self.answer
+
+
+SERVED = cast("outcome.Outcome[object]", _Served(answer=True))
+TURNED_AWAY = cast("outcome.Outcome[object]", _Served(answer=False))
 
 
 class MailboxQueue:
-    """At most `capacity` living envelopes; `close` turns away whoever still waits for room."""
+    """At most `capacity` living messages; `close` turns away whoever still waits for room."""
+
+    __slots__ = ("capacity", "closed", "count", "dead", "limit", "line", "pull", "push", "simple", "sleeper")
 
     def __init__(self, capacity: int) -> None:
-        self.capacity = capacity
-        self._send, self._receive = trio.open_memory_channel["Envelope"](capacity)
-        self._lot = trio.lowlevel.ParkingLot()
-        self._promised = 0
-        self._count = 0
-        self._dead = 0
-        self._sleeper: trio.lowlevel.Task | None = None
-        self.closed = False
+        self.capacity: int = capacity
+        # A sender that finds fewer messages than `limit` may push without asking `offer`, and the actor of a simple
+        # queue pulls without asking `take`: a call costs as much as all else they do.
+        self.limit: int = capacity
+        self.simple: bool = True
+        send, receive = trio.open_memory_channel["object"](capacity)
+        self.push, self.pull = send.send_nowait, receive.receive_nowait
+        self.line: OrderedDict[trio.lowlevel.Task, object] | None = None  # who waits for room, with what
+        self.count: int = 0  # messages in the channel
+        self.dead: int = 0  # of these, withdrawn by their askers
+        self.sleeper: trio.lowlevel.Task | None = None
+        self.closed: bool = False
 
     def __len__(self) -> int:
-        return self._count - self._dead
+        return self.count - self.dead
 
     @property
     def waiting_senders(self) -> int:
         """How many senders wait for room."""
-        return len(self._lot)
+        return len(self.line) if self.line is not None else 0
 
     # ------------------------------------------------------------ the senders' side
-    def put_nowait(self, envelope: Envelope) -> bool:
-        """Queue `envelope` if there is room that nobody was promised."""
-        if self._count + self._promised >= self.capacity:
+    def offer(self, item: object) -> bool:
+        """Queue `item` if there is room and nobody stands in line for it."""
+        if self.line:
+            return False
+        if self.count >= self.capacity:
             self._sweep()
-            if self._count + self._promised >= self.capacity:
+            if self.count >= self.capacity:
                 return False
-        self._put(envelope)
+        self.push(item)
+        self.count += 1
+        sleeper = self.sleeper
+        if sleeper is not None:
+            self.sleeper = None
+            trio.lowlevel.reschedule(sleeper, NOTHING)
         return True
 
-    async def put(self, envelope: Envelope) -> bool:
-        """Queue `envelope`, waiting for room; False if the mailbox closed meanwhile. Cancelled: not queued."""
-        if not self._lot and self.put_nowait(envelope):
+    async def put(self, item: object) -> bool:
+        """Queue `item`, waiting for room; False if the mailbox closed meanwhile. Cancelled: not queued.
+
+        A checkpoint only if it has to wait.
+        """
+        if self.offer(item):
             return True
-        await self._lot.park()
         if self.closed:
             return False
-        self._promised -= 1
-        self._put(envelope)
-        return True
+        task = trio.lowlevel.current_task()
 
-    def _put(self, envelope: Envelope) -> None:
-        self._send.send_nowait(envelope)
-        envelope.queued = True
-        self._count += 1
-        self.poke()
+        def abort(_: object) -> trio.lowlevel.Abort:
+            self.leave_line(task)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self.stand_in_line(task, item)
+        return bool(await trio.lowlevel.wait_task_rescheduled(abort))
+
+    def stand_in_line(self, task: trio.lowlevel.Task, item: object) -> None:
+        """Queue `item` as soon as there is room. An asker (`item.task`) sleeps on, any other task is then woken."""
+        if self.line is None:
+            self.line = OrderedDict()
+        self.line[task] = item
+        self.limit = 0
+
+    def leave_line(self, task: trio.lowlevel.Task) -> bool:
+        """Whoever stood in line has gone; whether it did stand there."""
+        if not self.line or self.line.pop(task, None) is None:
+            return False
+        if not self.line and self.simple:
+            self.limit = self.capacity
+        return True
 
     def withdrawn(self) -> None:
         """One of the queued envelopes has lost its asker."""
-        self._dead += 1
-        if self._lot:
+        self.dead += 1
+        if self.line:
             self._sweep()
 
     def _sweep(self) -> None:
-        if not self._dead:
+        if not self.dead:
             return
-        living = [e for e in self._drain() if e.state is not State.WITHDRAWN]
-        for envelope in living:
-            self._send.send_nowait(envelope)
-            envelope.queued = True
-        self._count, self._dead = len(living), 0
-        self._admit()
+        living = [item for item in self._drain() if not _dead(item)]
+        for item in living:
+            self._requeue(item)
+        self.count, self.dead = len(living), 0
+        self.admit()
 
-    def _drain(self) -> list[Envelope]:
-        drained: list[Envelope] = []
-        while self._count:
-            envelope = self._receive.receive_nowait()
-            envelope.queued = False
-            drained.append(envelope)
-            self._count -= 1
-        return drained
+    def _requeue(self, item: object) -> None:
+        self.push(item)
 
-    def _admit(self) -> None:
-        while self._lot and self._count + self._promised < self.capacity:
-            self._promised += 1
-            self._lot.unpark(count=1)
+    def _drain(self) -> list[object]:
+        return [self.pull() for _ in range(self.count)]
+
+    def admit(self) -> None:
+        """Let in whoever stands in line, first come first served, as far as there is room."""
+        line = self.line
+        while line and self.count < self.capacity:
+            task, item = line.popitem(last=False)
+            self.push(item)
+            self.count += 1
+            if isinstance(item, Envelope):
+                item.state = QUEUED
+                if item.task is not None:
+                    continue
+            trio.lowlevel.reschedule(task, SERVED)
+        if not line and self.simple:
+            self.limit = self.capacity
+        self.poke()
 
     # ------------------------------------------------------------ the actor's side
-    def take(self) -> Envelope | None:
-        """The next living envelope, or None."""
-        while self._count:
-            envelope = self._receive.receive_nowait()
-            envelope.queued = False
-            self._count -= 1
-            if envelope.state is State.WITHDRAWN:
-                self._dead -= 1
-                continue
-            self._admit()
-            return envelope
-        self._admit()
-        return None
+    def take(self) -> object:
+        """The next item; only when `count` is not 0. It may be a withdrawn envelope: the caller looks."""
+        item = self.pull()
+        self.count -= 1
+        if self.line:
+            self.admit()
+        return item
 
-    def close(self) -> tuple[Envelope, ...]:
-        """Refuse all further messages; gives the living ones that were waiting."""
+    def close(self) -> tuple[object, ...]:
+        """Refuse all further messages; gives the living ones that were waiting, also those of askers in line."""
         self.closed = True
-        waiting = tuple(e for e in self._drain() if e.state is not State.WITHDRAWN)
-        self._dead = 0
-        self._lot.unpark_all()
-        return waiting
+        waiting = [item for item in self._drain() if not _dead(item)]
+        self.count = self.dead = 0
+        self.capacity = self.limit = 0  # `offer` refuses from now on
+        while self.line:
+            task, item = self.line.popitem(last=False)
+            if isinstance(item, Envelope) and item.task is not None:
+                waiting.append(item)
+            else:
+                trio.lowlevel.reschedule(task, TURNED_AWAY)
+        for item in waiting:
+            if isinstance(item, Envelope):
+                item.state = HELD
+        return tuple(waiting)
 
     async def sleep(self) -> None:
         """Sleep until poked. Only the actor's own task may."""
-        self._sleeper = trio.lowlevel.current_task()
-        await trio.lowlevel.wait_task_rescheduled(self._abort_sleep)
+        self.sleeper = trio.lowlevel.current_task()
+        await trio.lowlevel.wait_task_rescheduled(self.abort_sleep)
 
-    def _abort_sleep(self, _: object) -> trio.lowlevel.Abort:
-        self._sleeper = None
+    def abort_sleep(self, _: object) -> trio.lowlevel.Abort:
+        """Trio's abort function of a sleeping actor."""
+        self.sleeper = None
         return trio.lowlevel.Abort.SUCCEEDED
 
     def poke(self) -> None:
         """Wake the actor if it sleeps."""
-        sleeper, self._sleeper = self._sleeper, None
+        sleeper, self.sleeper = self.sleeper, None
         if sleeper is not None:
-            trio.lowlevel.reschedule(sleeper)
+            trio.lowlevel.reschedule(sleeper, NOTHING)
+
+
+def _dead(item: object) -> bool:
+    return isinstance(item, Envelope) and item.state == WITHDRAWN

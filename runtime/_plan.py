@@ -5,6 +5,8 @@ find the JSON (`_plan_text`), understand each step by itself (`_plan_steps`), co
 (`_plan_check`). Whatever comes in, either a valid plan comes out or one `PlanError`; nothing here recurses,
 and the cost is linear in the size of the plan, up to sorting each step's dependencies.
 """
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# (JSON values: what `isinstance` finds to be a dict or a list is looked at item by item.)
 
 from __future__ import annotations
 

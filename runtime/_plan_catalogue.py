@@ -1,4 +1,6 @@
 """What is known of the actions a plan may use, and what a plan gets wrong about them."""
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# (JSON values: what `isinstance` finds to be a dict or a list is looked at item by item.)
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
 """JSON values in memory: a copy of one's own, and the compact text of one. Nothing here recurses."""
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# (JSON values: what `isinstance` finds to be a dict or a list is looked at item by item.)
 
 from __future__ import annotations
 

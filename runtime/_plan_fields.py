@@ -3,6 +3,8 @@
 `true` is never a number and `"true"` never a bool: a plan is written by a model, and a guess about what it
 meant would be a decision nobody took.
 """
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# (JSON values: what `isinstance` finds to be a dict or a list is looked at item by item.)
 
 from __future__ import annotations
 

@@ -5,6 +5,8 @@ already is, it keeps the last of two equal keys, takes `NaN`, and turns `1e999` 
 decoder only does the easy work: whatever it refuses, and whatever is close to a limit, goes through
 `decode_at`, which keeps its own stack and words every error. Both give the same value for the same text.
 """
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# (JSON values: what `isinstance` finds to be a dict or a list is looked at item by item.)
 
 from __future__ import annotations
 

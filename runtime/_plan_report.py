@@ -1,4 +1,6 @@
 """Collecting what is wrong with a plan, so that all of it is said at once, in the order of the document."""
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# (JSON values: what `isinstance` finds to be a dict or a list is looked at item by item.)
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
 """The JSON Schema of plans: for people who write them, and for models whose output is held to a schema."""
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# (JSON values: what `isinstance` finds to be a dict or a list is looked at item by item.)
 
 from __future__ import annotations
 

@@ -3,6 +3,8 @@
 A draft keeps what could be understood of an entry, so that the checks that compare steps with each other can
 say everything true about a plan of which some parts are wrong, and nothing that only follows from those.
 """
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# (JSON values: what `isinstance` finds to be a dict or a list is looked at item by item.)
 
 from __future__ import annotations
 
@@ -107,13 +109,13 @@ class Draft:
     def step(self) -> Step:
         """The finished step; only when nothing is wrong with it."""
         return Step(
-            self.id,  # type: ignore[arg-type]  # a missing id has stopped us before
-            self.action,  # type: ignore[arg-type]  # the same
+            self.id,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - a missing id has stopped us before
+            self.action,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - the same
             self.parameters or {},
             dependencies=tuple(dict.fromkeys(self.listed)),
             inputs=self.inputs,
             templates=self.templates,
-            **self.policies,  # type: ignore[arg-type]  # each was checked by its own rule in POLICIES
+            **self.policies,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - each was checked by its own rule in POLICIES
             **self.calls,  # type: ignore[arg-type]  # made by _CALLS
         )
 

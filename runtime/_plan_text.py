@@ -6,6 +6,8 @@ this from ever giving a *piece* of a plan: nothing inside a value that broke off
 refused when something that was going to be a plan breaks off after it. Each character is read a
 fixed number of times, whatever the text.
 """
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# (JSON values: what `isinstance` finds to be a dict or a list is looked at item by item.)
 
 from __future__ import annotations
 

@@ -1,49 +1,94 @@
-"""What others hold of an actor. A ref stays valid across restarts and is the only way to reach one."""
+"""What others hold of an actor. A ref stays valid across restarts and is the only way to reach one.
+
+`ask` and `tell_nowait` are written flat, for speed; what they find wrong they leave to slower functions.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+import contextvars
+import math
+from collections.abc import AsyncGenerator, Callable, Iterable
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import trio
+from trio.lowlevel import current_task, wait_task_rescheduled
 
 from ._actor import Actor
+from ._async_with import async_with
+from ._cell import places
 from ._clock import Seconds
-from ._deadline import ask_chain, current, effective_deadline
-from ._envelope import Ask, Envelope, State, Tell
-from ._errors import AskCycle, AskTimeout, MailboxFull
+from ._deadline import ask_chain, carried_of, current
+from ._envelope import HELD, Ask, Batch, BatchEnvelope, Envelope, Stream, Tell
+from ._errors import ActorStopped, MailboxFull
+from ._mistakes import ask_cycle, awaited
+from ._monitor import Monitor
+from ._orders import Order, get_state, replace_state, resume, suspend, swap
+from ._stream import Items, StreamEnvelope
 
 if TYPE_CHECKING:
     from ._cell import ActorStatistics, Cell
+    from ._child import Child
+    from ._crash_report import CrashReport
+    from ._lazy import Dormant
+    from ._supervisor import Supervisor
 
 T = TypeVar("T")
 A_co = TypeVar("A_co", bound=Actor, covariant=True)
+
+INF = math.inf
+TELL_BURST = 256
+"""Messages that `tell_many` sends between two checkpoints."""
 
 
 class Ref(Generic[A_co]):
     """The address of an actor; comes from the system, never from a constructor call of yours."""
 
-    __slots__ = ("_cell",)
+    __slots__ = ("_cell", "_dormant")
+
+    _cell: Cell
+    _dormant: Dormant | None
 
     def __init__(self, cell: Cell) -> None:
+        self.bind(cell)
+
+    def bind(self, cell: Cell) -> None:
+        """From now on this ref leads to `cell`."""
         self._cell = cell
+        self._dormant = None
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only when `_cell` is not set: the first use of a lazy actor. It sleeps on until the first message.
+        if name == "_cell":
+            dormant = self._dormant
+            if dormant is not None:
+                return dormant.materialise()
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __repr__(self) -> str:
+        if self._dormant is not None:
+            return f"<Ref {self.name!r} lazy>"
         return f"<Ref {self._cell.name!r} {self._cell.state.value} #{self._cell.incarnation}>"
 
     @property
     def name(self) -> str:
         """The name the actor is registered under."""
-        return self._cell.name
+        return self._dormant.name if self._dormant is not None else self._cell.name
 
     @property
     def incarnation(self) -> int:
-        """1 for the first life, one more after each restart."""
-        return self._cell.incarnation
+        """1 for the first life, one more after each restart; 0 for a lazy actor before its first message."""
+        return self._cell.incarnation if self._dormant is None else 0
 
     def statistics(self) -> ActorStatistics:
         """A frozen record of the actor's counters."""
-        return self._cell.statistics()
+        return self._dormant.statistics() if self._dormant is not None else self._cell.statistics()
 
+    def crash_reports(self) -> tuple[CrashReport, ...]:
+        """The last crashes, oldest first: with what in hand, and where."""
+        return self._cell.crash_reports() if self._dormant is None else ()
+
+    # ------------------------------------------------------------ ask
+    @awaited("ref.ask(message)", "answer = await ref.ask(message)")
     async def ask(self, message: Ask[T], *, timeout: Seconds | None = None) -> T:
         """Send `message` and wait for the answer.
 
@@ -57,38 +102,149 @@ class Ref(Generic[A_co]):
             ActorCrashed: the handler raised; the cause is attached.
             AskTimeout: no answer within the deadline.
             AskCycle: the answer would wait for this very ask.
+            MailboxFull: the mailbox was full, and its overflow policy is not to wait.
+            StartFailed: a lazy actor did not start.
         """
         cell = self._cell
-        self._check(message, Ask)
-        handling = current.get()
-        chain = ask_chain(handling, cell)
+        route = cell.routes.get(type(message))
+        if route is None or not route.is_ask:
+            route = cell.check(message, "ask")
+        origin = current.get()
+        deadline = INF
+        if origin is not None:
+            deadline = origin.deadline
+            chain = ask_chain(origin, cell)
+            if chain is not None:
+                raise ask_cycle(cell.name, message, chain, cell.actor_class)
+        system = cell.system
+        if timeout is not None:
+            deadline = min(deadline, trio.current_time() + timeout)
+        elif deadline == INF:
+            deadline = trio.current_time() + system.ask_timeout
+        mailbox = cell.mailbox
+        if route is not None and route.special:
+            if route.inline and cell.idle:
+                return cast("T", await _ask_inline(cell, route, message, origin, deadline))
+            envelope = Envelope(message, cell, deadline, origin, current_task())
+            if route.context:
+                envelope.context = contextvars.copy_context()
+        else:
+            envelope = Envelope(message, cell, deadline, origin, current_task())
+        if mailbox.count < mailbox.limit:
+            mailbox.count += 1
+            mailbox.push(envelope)
+            if mailbox.sleeper is not None:
+                mailbox.poke()
+        elif not places(cell, envelope):
+            envelope.state = HELD
+            mailbox.stand_in_line(cast("trio.lowlevel.Task", envelope.task), envelope)
+        alarms = system.alarms
+        alarms.young[envelope] = None
+        if deadline < alarms.next:
+            alarms.sooner(deadline)
+        try:
+            return cast("T", await wait_task_rescheduled(envelope.abort))
+        finally:
+            alarms.young.pop(envelope, None)
+
+    @overload
+    async def ask_many(
+        self, messages: Iterable[Ask[T]], *, timeout: Seconds | None = None, return_exceptions: Literal[False] = False
+    ) -> list[T]: ...
+    @overload
+    async def ask_many(
+        self, messages: Iterable[Ask[T]], *, timeout: Seconds | None = None, return_exceptions: bool
+    ) -> list[T | Exception]: ...
+
+    @awaited("ref.ask_many(messages)", "answers = await ref.ask_many(messages)")
+    async def ask_many(
+        self, messages: Iterable[Ask[T]], *, timeout: Seconds | None = None, return_exceptions: bool = False
+    ) -> list[T] | list[T | Exception]:
+        """Ask all of `messages` and wait for all answers; they come in the order of the messages.
+
+        Costs one wake-up for all. The first ask that fails withdraws the others and is raised; with
+        `return_exceptions` errors stand in the list instead. Waits for room where the mailbox says so.
+        Cancelled: what waits is withdrawn, what runs cancelled.
+
+        Raises:
+            ActorError: as `ask`.
+        """
+        cell = self._cell
+        batch = Batch(return_exceptions=return_exceptions)
+        origin = current.get()
+        chain = ask_chain(origin, cell)
+        deadline = _deadline(cell, origin, timeout)
+        alarms = cell.system.alarms
+        try:
+            for message in messages:
+                envelope = BatchEnvelope(message, cell, deadline, origin, batch, batch.open_slot())
+                try:
+                    route = cell.routes.get(type(message))
+                    if route is None or not route.is_ask:
+                        route = cell.check(message, "ask_many")
+                    if chain is not None:
+                        raise ask_cycle(cell.name, message, chain, cell.actor_class)
+                    if route is not None and route.context:
+                        envelope.context = contextvars.copy_context()
+                    room = cell.mailbox.offer(envelope) or places(cell, envelope)
+                except (MailboxFull, ActorStopped) as error:
+                    envelope.fail(error)
+                    room = True
+                batch.envelopes.append(envelope)
+                alarms.young[envelope] = None
+                if deadline < alarms.next:
+                    alarms.sooner(deadline)
+                if not room and not await batch.wait_for_room(cell.mailbox, envelope):
+                    envelope.fail(cell.gone_error())
+                if batch.failed is not None:
+                    break
+            await batch.wait()
+        finally:
+            for envelope in batch.envelopes:
+                alarms.young.pop(envelope, None)
+            batch.withdraw()
+        return cast("list[T]", batch.answers)
+
+    @async_with("ref.stream(message)", "items")
+    async def stream(
+        self, message: Stream[T], *, timeout: Seconds | None = None, buffer: int = 0
+    ) -> AsyncGenerator[Items[T], None]:
+        """Ask for many answers: `async with ref.stream(Tail()) as items: async for item in items: ...`.
+
+        The handler waits at each `yield` until the item is wanted; with `buffer` it may be that many ahead.
+        Leaving the block, also by cancellation, cancels the handler. `timeout` bounds the whole stream and
+        defaults as that of `ask`: give `math.inf` to one that is meant to go on for as long as the block.
+
+        Raises:
+            ActorCrashed: out of the iteration, at once, when the handler raised.
+            AskTimeout: out of the iteration: the handler had not ended within the deadline.
+            ActorStopped: as `ask`.
+        """
+        cell = self._cell
+        route = cell.routes.get(type(message))
+        if route is None or not route.is_stream:
+            route = cell.check(message, "stream")
+        origin = current.get()
+        chain = ask_chain(origin, cell)
         if chain is not None:
-            raise AskCycle(
-                f"asking {cell.name!r} would wait for itself: {' -> '.join(chain)}. "
-                "Use tell for one leg, or make a handler on the way concurrent.",
-                actor=cell.name,
-                chain=chain,
-            )
-        deadline = effective_deadline(timeout, cell.system.ask_timeout)
-        envelope = Envelope(message, cell, State.WAITING, deadline, handling)
-        if deadline >= trio.current_effective_deadline():
-            return cast("T", await self._post_and_wait(envelope))
-        began = trio.current_time()
-        with trio.move_on_at(deadline):
-            return cast("T", await self._post_and_wait(envelope))
-        raise AskTimeout(
-            f"{cell.name!r} did not answer {type(message).__qualname__} within {deadline - began:.3g} s "
-            f"({cell.state.value}, {len(cell.mailbox)} waiting). Allow more time, or see what it is busy with.",
-            actor=cell.name,
-        )
+            raise ask_cycle(cell.name, message, chain, cell.actor_class)
+        envelope = StreamEnvelope(message, cell, _deadline(cell, origin, timeout), origin, buffer)
+        if route is not None and route.context:
+            envelope.context = contextvars.copy_context()
+        if not places(cell, envelope):
+            await _wait_for_room(cell, envelope)
+        alarms = cell.system.alarms
+        alarms.young[envelope] = None
+        if envelope.deadline < alarms.next:
+            alarms.sooner(envelope.deadline)
+        try:
+            yield Items(envelope)
+        finally:
+            alarms.young.pop(envelope, None)
+            envelope.leave()
 
-    async def _post_and_wait(self, envelope: Envelope) -> object:
-        box = self._cell.mailbox
-        self._cell.require_alive()
-        if not (box.waiting_senders == 0 and box.put_nowait(envelope)) and not await box.put(envelope):
-            raise self._cell.stopped_error()
-        return await envelope.wait()
-
+    # ------------------------------------------------------------ tell
+    @awaited("ref.tell(message)", "await ref.tell(message)")
     async def tell(self, message: Tell) -> None:
         """Send `message` and do not wait for it to be handled; waits for room if the mailbox is full.
 
@@ -96,61 +252,203 @@ class Ref(Generic[A_co]):
 
         Raises:
             ActorStopped: the actor had stopped, or stopped while there was no room.
+            MailboxFull: the mailbox was full, and its overflow policy is FAIL.
         """
-        self._check(message, Tell)
         await trio.lowlevel.checkpoint_if_cancelled()
-        self._cell.require_alive()
-        if await self._cell.mailbox.put(self._envelope(message)):
+        cell = self._cell
+        item = self._item(message, "tell")
+        if cell.mailbox.offer(item) or places(cell, item):
             await trio.lowlevel.cancel_shielded_checkpoint()
-        else:
-            raise self._cell.stopped_error()
+        elif not await cell.mailbox.put(item):
+            raise cell.stopped_error()
+
+    @awaited("ref.tell_many(messages)", "await ref.tell_many(messages)")
+    async def tell_many(self, messages: Iterable[Tell]) -> None:
+        """Send all of `messages`, in order, with one checkpoint for a whole batch; waits for room.
+
+        Cancelled: those that found room were sent.
+
+        Raises:
+            ActorStopped: as `tell`; the messages before it were sent.
+        """
+        await trio.lowlevel.checkpoint_if_cancelled()
+        cell = self._cell
+        mailbox = cell.mailbox
+        get, cause = cell.routes.get, current.get()
+        carried = carried_of(cause) if cause is not None else None
+        for sent, message in enumerate(messages, 1):
+            route = get(type(message))
+            if route is None or not route.plain_tell:
+                item = self._item(message, "tell_many")
+                mailbox, get = cell.mailbox, cell.routes.get
+            else:
+                item = message if carried is None else (message, carried)
+            if mailbox.count < mailbox.limit:
+                mailbox.count += 1
+                mailbox.push(item)
+                if mailbox.sleeper is not None:
+                    mailbox.poke()
+            elif not places(cell, item) and not await mailbox.put(item):
+                raise cell.stopped_error()
+            if not sent % TELL_BURST:
+                await trio.lowlevel.checkpoint()
+        await trio.lowlevel.cancel_shielded_checkpoint()
 
     def tell_nowait(self, message: Tell) -> None:
         """Send `message` if there is room.
 
         Raises:
-            MailboxFull: there is none.
+            MailboxFull: there is none (and the overflow policy is to wait or to fail).
             ActorStopped: the actor had stopped.
         """
-        self._check(message, Tell)
         cell = self._cell
-        cell.require_alive()
-        if not cell.mailbox.put_nowait(self._envelope(message)):
-            raise MailboxFull(
-                f"the mailbox of {cell.name!r} is full ({cell.mailbox.capacity} messages). "
-                "Await `tell` to wait for room, or spawn it with a larger Mailbox.",
-                actor=cell.name,
-            )
+        route = cell.routes.get(type(message))
+        item: object
+        if route is None or not route.plain_tell:
+            item = self._item(message, "tell_nowait")
+        else:
+            cause = current.get()
+            item = message if cause is None else (message, cause.carried or carried_of(cause))
+        mailbox = cell.mailbox
+        if mailbox.count < mailbox.limit:
+            mailbox.count += 1
+            mailbox.push(item)
+            if mailbox.sleeper is not None:
+                mailbox.poke()
+        elif not places(cell, item):
+            raise cell.full_error()
 
+    def _item(self, message: object, verb: str) -> object:
+        """What to queue for a tell: the bare message, with what it carries, or an envelope for a context.
+
+        Raises:
+            TypeError: it cannot be sent that way.
+            ActorStopped: the actor had stopped.
+        """
+        cell = self._cell
+        route = cell.routes.get(type(message))
+        if route is None or not route.is_tell:
+            route = cell.check(message, verb)
+        cause = current.get()
+        carried = carried_of(cause) if cause is not None else None
+        if route is not None and route.plain_tell:
+            return message if carried is None else (message, carried)
+        envelope = Envelope(message, cell)
+        envelope.carried = carried
+        if route is not None and route.context:
+            envelope.context = contextvars.copy_context()
+        return envelope
+
+    # ------------------------------------------------------------ the end
     def stop(self) -> None:
-        """Ask the actor to stop for good; see `wait_stopped`."""
-        self._cell.supervisor.stop_soon(self._cell)
+        """Ask the actor to stop for good; see `wait_stopped`. Its supervisor forgets it."""
+        cell = self._cell
+        cast("Supervisor", cell.supervisor).stop_soon(cell)
 
+    def kill(self) -> None:
+        """End the present incarnation at once: it is cancelled, `on_stop` does not run.
+
+        Its supervisor restarts it as after a crash, unless it is temporary.
+        """
+        self._cell.kill()
+
+    @awaited("ref.wait_stopped()", "await ref.wait_stopped()")
     async def wait_stopped(self) -> None:
         """Wait until the actor has stopped for good. Bound it with a cancel scope of your own."""
-        await self._cell.ended.wait()
+        await self._cell.wait_stopped()
 
-    def _envelope(self, message: Tell) -> Envelope:
-        return Envelope(message, self._cell, State.TELL, float("inf"), current.get())
+    def monitor(self) -> Monitor:
+        """Watch it end: `with ref.monitor() as m: down = await m.down()`."""
+        return Monitor(self._cell)
 
-    def _check(self, message: object, base: type) -> None:
-        kind = type(message)
-        if not isinstance(message, base):
-            raise TypeError(self._wrong(message, base))
-        actor = self._cell.actor_class
-        if actor is not None and actor.__dispatch__(kind) is None:
-            raise TypeError(
-                f"{actor.__qualname__} has no handler for {kind.__qualname__}. Add one: "
-                f"`@handler async def ...(self, message: {kind.__qualname__})`"
-            )
+    def child_of(self, supervisor: Supervisor) -> Child | None:  # noqa: ARG002 - as `SupervisorRef.child_of`
+        """What this ref stands for."""
+        return self._cell
 
-    def _wrong(self, message: object, base: type) -> str:
-        if isinstance(message, type) and issubclass(message, base):
-            return f"{message.__qualname__} is a class: send an instance, `{message.__qualname__}(...)`"
-        if isinstance(message, Ask | Tell):
-            right = "ask" if base is Tell else "tell"
-            wrong = "tell" if base is Tell else "ask"
-            return (
-                f"{type(message).__qualname__} cannot be sent with `{wrong}`: `await ref.{right}(...)` is meant for it"
-            )
-        return f"{message!r} is not a message: derive its class from trouper.{base.__name__}"
+    # ------------------------------------------------------------ orders
+    async def suspend(self, *, timeout: Seconds | None = None) -> None:
+        """Let it handle no further message until `resume`; gives when the message in hand has ended.
+
+        Messages wait meanwhile, asks may time out. A restart ends it. Cancelled: it may be suspended or not.
+        """
+        await self._order(suspend, timeout)
+
+    async def resume(self, *, timeout: Seconds | None = None) -> None:
+        """Let it go on."""
+        await self._order(resume, timeout)
+
+    async def get_state(self, *, timeout: Seconds | None = None) -> Any:
+        """Its state between two messages: what `snapshot` gives, else a shallow copy of its attributes."""
+        return await self._order(get_state, timeout)
+
+    async def replace_state(self, state: object, *, timeout: Seconds | None = None) -> None:
+        """Put `state` in the place of its own between two messages: through `restore`, else as its attributes."""
+        await self._order(replace_state(state), timeout, quiet=True)
+
+    async def swap(
+        self,
+        factory: Callable[[], Actor],
+        convert: Callable[[Any], object] | None = None,
+        *,
+        timeout: Seconds | None = None,
+    ) -> None:
+        """Let it go on as what `factory` gives, with its state, between two messages; later restarts use `factory` too.
+
+        `convert` makes the new state of the old one. `on_stop` and `on_start` do not run: the actor lives on. If
+        `factory`, `convert` or `restore` raises, that is raised here and nothing has changed.
+        """
+        await self._order(swap(factory, convert), timeout, quiet=True)
+
+    async def _order(self, act: Callable[..., object], timeout: Seconds | None, *, quiet: bool = False) -> object:
+        cell = self._cell
+        if cell.over:
+            raise cell.stopped_error()
+        origin = current.get()
+        cell.rouse()
+        chain = ask_chain(origin, cell)
+        order = Order(cell, _deadline(cell, origin, timeout), act, quiet=quiet)
+        if chain is not None:
+            raise ask_cycle(cell.name, order, chain, cell.actor_class)
+        order.task = current_task()
+        cell.order(order)
+        alarms = cell.system.alarms
+        alarms.young[order] = None
+        if order.deadline < alarms.next:
+            alarms.sooner(order.deadline)
+        try:
+            return await wait_task_rescheduled(order.abort)
+        finally:
+            alarms.young.pop(order, None)
+
+
+def _deadline(cell: Cell, origin: Envelope | None, timeout: Seconds | None) -> Seconds:
+    deadline = origin.deadline if origin is not None else INF
+    if timeout is not None:
+        return min(deadline, trio.current_time() + timeout)
+    return trio.current_time() + cell.system.ask_timeout if deadline == INF else deadline
+
+
+async def _ask_inline(cell: Cell, route: Any, message: object, origin: Envelope | None, deadline: Seconds) -> object:
+    """Run an inline handler here and now: cancellation is looked at before, a shielded checkpoint follows."""
+    await trio.lowlevel.checkpoint_if_cancelled()
+    life = cell.life
+    assert life is not None  # noqa: S101 - its task sleeps, or there would be no sleeper
+    try:
+        return life.run_inline(route, message, origin, deadline)
+    finally:
+        await trio.lowlevel.cancel_shielded_checkpoint()
+
+
+async def _wait_for_room(cell: Cell, envelope: Envelope) -> None:
+    """Queue `envelope` when there is room. Cancelled: it was not queued.
+
+    Raises:
+        ActorStopped: the actor stopped meanwhile.
+        AskTimeout: no room within the deadline.
+    """
+    envelope.state = HELD  # not in the mailbox yet: nothing is withdrawn from there if the asker goes
+    with trio.move_on_at(envelope.deadline):
+        if not await cell.mailbox.put(envelope):
+            raise cell.gone_error()
+        return
+    raise envelope.too_late()

@@ -18,6 +18,8 @@ Every value is compiled once, into a list of containers and a list of slots. Res
 and fills the slots, without looking at any text again: a result that says `$step2.secret` stays what it is,
 and no tool can change what another tool got. Both walks keep their own stack.
 """
+# pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
+# (JSON values: what `isinstance` finds to be a dict or a list is looked at item by item.)
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class ActionCall:
     """An action and what it is called with; `inputs` are the parameters, ready to be resolved."""
 
     action: str
-    parameters: Parameters = attrs.Factory(dict)
+    parameters: Parameters = attrs.Factory(dict[str, object])
     inputs: Compiled = attrs.field(default=_inputs, eq=False, repr=False, kw_only=True)
 
     def as_json(self) -> dict[str, object]:
@@ -83,7 +83,7 @@ class Step:
 
     id: int
     action: str
-    parameters: Parameters = attrs.Factory(dict)
+    parameters: Parameters = attrs.Factory(dict[str, object])
     dependencies: tuple[int, ...] = attrs.field(default=(), kw_only=True)
     critical: bool | None = attrs.field(default=None, kw_only=True)
     timeout_s: float | None = attrs.field(default=None, kw_only=True)

@@ -1,269 +1,855 @@
-"""A supervisor: starts its children in order, restarts those that crash, stops them in reverse.
+"""A supervisor: starts its children in order, restarts those that end, stops them in reverse.
 
-The decisions are steps of a state machine (`child_down` is called by a child's task at its very end and returns at
-once), never nested loops: a supervisor in the middle of a restart storm still answers, stops and is stopped. A child's
-exception never enters this nursery; it arrives as an `ExitReason`.
+What OTP's supervisor does, with two liberties. Where children are independent of each other (`ONE_FOR_ONE`,
+`SIMPLE_ONE_FOR_ONE`) the end of a child is decided at once, in the task that ended (`_ended`): a restart is a step of a
+state machine, nobody waits for it, and a supervisor in the middle of a restart storm still answers. Where they depend
+on each other (`ONE_FOR_ALL`, `REST_FOR_ONE`) ends queue up and the supervisor's own task works through them, one at a
+time, taking turns with the administration calls, because stopping and starting a group takes a while and two such must
+not interleave. A start that fails does not loop there: it goes to the end of the queue, so that in between the
+supervisor answers, lets a child be terminated, and can be stopped.
 
-Restart intensity as in OTP: `intensity` restarts within `period` seconds are allowed, one more and the supervisor gives
-up, stops its children and fails upwards. A start that fails during a restart counts like a crash. Beyond OTP: an
-optional backoff with seeded jitter between crash and restart; messages wait meanwhile.
+A child's exception never enters this nursery; it arrives as an `ExitReason`. When the supervisor itself is told to stop
+while it works on a group, the work is cancelled where it stands: the stop that follows takes every child as it is.
+
+Restart intensity as in OTP: `intensity` restarts within `period` seconds are allowed; one more and the supervisor stops
+its children and ends with the reason shutdown. A start that fails during a restart counts like an end.
+Beyond OTP: a backoff between end and restart, directives by class of error, a budget of its own for each spawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections import deque
+from typing import TYPE_CHECKING, Any, cast
 
 import attrs
 import trio
 
-from ._cell import Cell, CellState, restarts
-from ._clock import Seconds
-from ._errors import RestartIntensityExceeded, StartFailed
-from ._events import ActorRestarting, Escalated
-from ._intensity import RestartWindow, backoff_delay
-from ._spec import SHUTDOWN, ChildSpec, ExitReason, Restart, SupervisorSpec
+from ._cell import Cell
+from ._child import (
+    ALIVE,
+    DOWN,
+    NEW,
+    RESTARTING,
+    STARTING,
+    STOPPED,
+    ActorNode,
+    Child,
+)
+from ._deadline import current
+from ._errors import ActorStopped, AskCycle, ChildError, Ignore, RestartIntensityExceeded, SpecError, StartFailed
+from ._events import ActorRestarting, ActorStarted, Escalated
+from ._intensity import RestartWindow, next_delay
+from ._lazy import Dormant
+from ._monitor import Down
+from ._restart_rules import Ending, after_exit, directive_for, restarted_ids, shuts_down
+from ._spec import (
+    KILLED,
+    SHUTDOWN,
+    AutoShutdown,
+    ChildSpec,
+    Directive,
+    ExitKind,
+    ExitReason,
+    Restart,
+    Strategy,
+    SupervisorSpec,
+    crashed,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from ._actor import Actor
+    from ._administration import SupervisorRef
+    from ._crash_report import CrashReport
     from ._ref import Ref
     from ._system import System
 
+GROUPS = (Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE)
 
-@attrs.frozen(kw_only=True)
-class ActorNode:
-    """One actor or supervisor of the live tree."""
-
-    name: str
-    kind: str
-    state: str
-    incarnation: int = 1
-    children: tuple[ActorNode, ...] = ()
+Job = tuple[Child, ExitReason | None]
+"""A child that has ended, and how; without a reason: one whose restart is due."""
 
 
-class Supervisor:
-    """See the head of this file. `run` is its task; everything else may be called from any task of the system."""
+def _forgotten() -> Actor:
+    raise AssertionError("the start of a temporary child is not kept: it is never started again")
+
+
+class Supervisor(Child):
+    """See the head of this file. Made by the system or by another supervisor; users hold a `SupervisorRef`."""
+
+    __slots__ = (
+        "_busy",
+        "_given_up",
+        "_jobs",
+        "_numbers",
+        "_old",
+        "_sleeper",
+        "_turn",
+        "_work",
+        "children",
+        "flags",
+        "on_give_up",
+        "own_window",
+        "owner",
+        "ref",
+    )
+
+    kind = "supervisor"
 
     def __init__(
-        self,
-        system: System,
-        parent: Supervisor | None,
-        name: str,
-        *,
-        intensity: int = 1,
-        period: Seconds = 5.0,
+        self, system: System, supervisor: Supervisor | None, spec: ChildSpec, name: str, flags: SupervisorSpec
     ) -> None:
-        self.system = system
-        self.parent = parent
-        self.name = name
-        self.window = RestartWindow(intensity, period)
-        self.children: dict[str, Cell] = {}
-        self.supervisors: list[Supervisor] = []
-        self.failure: RestartIntensityExceeded | None = None
-        self.stopping = False
-        self.stopped = trio.Event()
-        self._stop = trio.Event()
-        self._nursery: trio.Nursery | None = None
+        from ._administration import SupervisorRef
+
+        super().__init__(system, supervisor, spec, name)
+        self.ref: SupervisorRef = SupervisorRef(self)  # pyright: ignore[reportIncompatibleVariableOverride] - set only here
+        self.flags: SupervisorSpec = flags
+        self.children: dict[str, Child | Dormant] = {}
+        self.own_window: RestartWindow = RestartWindow(flags.intensity, flags.period)
+        self.on_give_up: Callable[[RestartIntensityExceeded], None] | None = None  # the root's, a family's
+        self._old: dict[str, Child | Dormant] = {}  # of the last life
+        self.owner: Cell | None = None  # the actor whose children it looks after
+        self._given_up: RestartIntensityExceeded | None = None
+        self._jobs: deque[Job] = deque()  # at most two for each child
+        self._turn = trio.Lock()
+        self._work: trio.CancelScope | None = None
+        self._busy = False
+        self._sleeper: trio.lowlevel.Task | None = None
+        self._numbers = 0
 
     # ------------------------------------------------------------ its task
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
-        """Live until told to stop; then stop the children in reverse order of their start."""
+    async def _live(self) -> None:
+        current.set(None)
+        self._task = trio.lowlevel.current_task()
+        reason = KILLED
         try:
-            async with trio.open_nursery() as self._nursery:
-                task_status.started()
-                await self._stop.wait()
+            async with trio.open_nursery() as nursery:
+                self._nursery = nursery
+                if self._spares_on_stop:  # killed before this task ran
+                    nursery.cancel_scope.cancel()
+                with trio.CancelScope() as self._work:
+                    await self._start_children()
+                    if self._start_error is None and self._stop_reason is None:
+                        self._begun()
+                        await self._attend()
                 await self._stop_children()
-                self._nursery.cancel_scope.cancel(reason=f"supervisor {self.name} has stopped")
+            if not nursery.cancel_scope.cancelled_caught:
+                reason = self._why()
+        except BaseException:
+            self._torn = True
+            raise
         finally:
-            self.stopping = True
-            self.stopped.set()
+            self._work = None
+            self._jobs.clear()
+            self._forget_dynamic()
+            self._end(reason)
 
-    def request_stop(self) -> None:
-        """Begin to stop; see `stopped`."""
-        self.stopping = True
-        self._stop.set()
+    def _why(self) -> ExitReason:
+        if self._start_error is not None:
+            return crashed(self._start_error)
+        if self._given_up is not None:
+            return ExitReason(ExitKind.SHUTDOWN, error=self._given_up)
+        return self._stop_reason if self._stop_reason is not None else SHUTDOWN
 
+    def _begun(self) -> None:
+        self._started()
+        events = self.system.event_bus
+        if events.active and self.supervisor is not None:
+            now = self.system.clock.now()
+            events.emit(ActorStarted(at=now, actor=self.name, incarnation=self.incarnation))
+
+    async def _start_children(self) -> None:
+        """The children of the spec, in order; the first that fails ends it."""
+        self._given_up = None
+        if isinstance(self.spec.start, SupervisorSpec):  # changed since the last life, maybe
+            self.flags = self.spec.start
+            self.own_window = RestartWindow(self.flags.intensity, self.flags.period)
+        self._old, self.children = self.children, {}
+        if self.flags.strategy is not Strategy.SIMPLE_ONE_FOR_ONE:
+            async with self._turn:  # administration waits until all have started
+                for spec in self.flags.children:
+                    try:
+                        await self._start_static(spec)
+                    except StartFailed as error:
+                        self._start_error = error
+                        return
+
+    async def _start_static(self, spec: ChildSpec) -> None:
+        child = self._old.pop(spec.id, None)
+        if isinstance(child, Child) and (child.kind == "supervisor") is spec.is_supervisor:
+            self.children[spec.id] = child  # its ref stays valid
+            self._take_spec(child, spec)
+            self._revive(child)
+        else:
+            child = self._make(spec, f"{self.name}/{spec.id}")
+        await self._start(child, added=True)
+
+    async def _attend(self) -> None:
+        """Work through the ends of a group's children until told to stop."""
+        while self._stop_reason is None and self._given_up is None:
+            if not self._jobs:
+                self._sleeper = trio.lowlevel.current_task()
+                await trio.lowlevel.wait_task_rescheduled(self._abort_sleep)
+                continue
+            async with self._turn:
+                if self._jobs:
+                    await self._do(*self._jobs.popleft())
+
+    def _abort_sleep(self, _: object) -> trio.lowlevel.Abort:
+        self._sleeper = None
+        return trio.lowlevel.Abort.SUCCEEDED
+
+    def _poke(self) -> None:
+        sleeper, self._sleeper = self._sleeper, None
+        if sleeper is not None:
+            trio.lowlevel.reschedule(sleeper)
+
+    def request_stop(self, reason: ExitReason = SHUTDOWN) -> None:
+        """Begin to stop: whatever it is at is cancelled, then the children are stopped in reverse order."""
+        super().request_stop(reason)
+        if self._work is not None:
+            self._work.cancel(reason=f"supervisor {self.name} is being stopped")
+
+    def _end_by_itself(self) -> None:
+        """Stop as nobody asked it to: its supervisor decides what follows."""
+        if self._stop_reason is None:
+            self._stop_reason = SHUTDOWN
+        if self._work is not None:
+            self._work.cancel(reason=f"supervisor {self.name} shuts down")
+
+    def _report(self, reason: ExitReason) -> None:
+        if self.on_give_up is None:
+            super()._report(reason)
+
+    def _end(self, reason: ExitReason, report: CrashReport | None = None, handling: tuple[str, ...] = ()) -> None:
+        above = self.supervisor
+        tell = above.on_give_up if above is not None and above.supervisor is None and above.stopping else None
+        if self._given_up is not None and tell is not None and self.spec.restart is Restart.PERMANENT:
+            # The block has ended before the root could learn of it; it must not end as if all had been well.
+            tell(self._given_up)
+        super()._end(reason, report, handling)
+
+    @property
+    def stopping(self) -> bool:
+        """Whether it restarts nobody any more."""
+        return self._stop_reason is not None or self._given_up is not None or self.state not in ALIVE
+
+    # ------------------------------------------------------------ stopping
     async def _stop_children(self) -> None:
-        for supervisor in reversed(self.supervisors):
-            supervisor.request_stop()
-            await supervisor.stopped.wait()  # bounded by its children's shutdown times
-        for cell in reversed(tuple(self.children.values())):
-            await cell.stop(SHUTDOWN)
+        children = [*reversed(self.children.values())]
+        if self.flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE:
+            await self._stop_together(children)
+            return
+        for child in children:
+            await child.stop(SHUTDOWN)
 
-    # ------------------------------------------------------------ children
-    async def start_child(self, spec: ChildSpec, *, name: str, window: RestartWindow | None = None) -> Cell:
-        """Start a child and wait for its `on_start`. Cancelled: the child is stopped again.
+    async def _stop_together(self, children: list[Child | Dormant]) -> None:
+        """All at once, within the time of one."""
+        for child in children:
+            child.request_stop(SHUTDOWN)
+        grace = self.flags.children[0].grace
+        alarm = self.system.alarms.at(self.system.clock.now() + grace, lambda: self._lose_patience(children))
+        for child in children:
+            await child.wait_down()
+        alarm.cancel()
+        for child in children:
+            child.finish()
+
+    def _lose_patience(self, children: list[Child | Dormant]) -> None:
+        for child in children:
+            if isinstance(child, Child):
+                child.lose_patience()
+
+    def _forget_dynamic(self) -> None:
+        """What was started by hand is not started again when this supervisor is; its own children are."""
+        own = {spec.id for spec in self.flags.children}
+        for key, child in tuple(self.children.items()):
+            child.finish()
+            if key not in own or child.spec.restart is Restart.TEMPORARY:
+                del self.children[key]
+
+    def _closed(self) -> None:
+        for child in self.children.values():
+            child.finish()
+
+    def down(self, reason: ExitReason) -> Down:
+        """The record that monitors get."""
+        return Down(self.ref, reason, self.incarnation)
+
+    # ------------------------------------------------------------ making and starting children
+    def _make(self, spec: ChildSpec, name: str, ref: Ref[Actor] | None = None) -> Child:
+        child: Child
+        if isinstance(spec.start, SupervisorSpec):
+            child = Supervisor(self.system, self, spec, name, spec.start)
+        else:
+            child = Cell(self.system, self, spec, name, ref)
+            self.system.registry.register(child)
+        self.children[spec.id] = child
+        return child
+
+    @staticmethod
+    def _revive(child: Child) -> None:
+        if isinstance(child, Cell):
+            child.revive()
+        elif child.state is STOPPED:
+            child.state = NEW
+
+    def require_open(self, name: str) -> trio.Nursery:
+        """The nursery to start `name` in. Raises `StartFailed` when nothing can be started here any more."""
+        if self._nursery is None or (self._stop_reason is not None or self._given_up is not None):
+            raise StartFailed(
+                f"supervisor {self.name!r} has stopped or is stopping: nothing can be started under it", actor=name
+            )
+        return self._nursery
+
+    async def _start(self, child: Child, *, added: bool) -> bool:
+        """Begin a life and wait for its start; False if it declined.
+
+        Cancelled: the child is stopped again, and forgotten if it was `added` just now.
+
+        Raises:
+            StartFailed: its start raised; it is forgotten if it was `added`.
+        """
+        nursery = self.require_open(child.name)
+        child.awaited = True
+        child.begin(nursery)
+        try:
+            await child.wait_started()
+        except Ignore:
+            if child.spec.restart is Restart.TEMPORARY or self.flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE:
+                self.forget(child)
+            else:
+                child.finish()
+            return False
+        except StartFailed:
+            if added:
+                self.forget(child)
+            else:
+                child.finish()
+            raise
+        except BaseException:
+            if added:
+                self.stop_soon(child)
+            elif self._nursery is not None:
+                self._nursery.start_soon(child.stop)
+            raise
+        finally:
+            child.awaited = False
+        if child.spec.restart is Restart.TEMPORARY and isinstance(child, Cell):
+            child.spec = attrs.evolve(child.spec, start=_forgotten)  # and with it the arguments bound to it
+            child.start = _forgotten
+        return True
+
+    async def start_child(
+        self, spec: ChildSpec, *, name: str, window: RestartWindow | None = None, kept: bool = True
+    ) -> Child | None:
+        """Start one more child and wait for its `on_start`; None if it declined. Cancelled: it is stopped again.
 
         Raises:
             StartFailed: it did not start (its name and id are free again), or this supervisor is stopping.
+            ChildError: there is a child with that id.
         """
-        if self.stopping or self._nursery is None:
-            raise StartFailed(
-                f"supervisor {self.name!r} has stopped or is stopping: nothing can be started under it",
-                actor=name,
-            )
-        cell = Cell(self.system, self, spec, name)
-        cell.window = window
+        self.require_open(name)
+        present = self.children.get(spec.id)
+        if present is not None:
+            raise self._present(present)
+        child = self._make(spec, name)
+        child.window = window
+        child.kept = kept
+        return child if await self._start(child, added=True) else None
+
+    def _present(self, child: Child | Dormant) -> ChildError:
+        running = isinstance(child, Dormant) or child.phase != "undefined"
+        return ChildError(
+            f"supervisor {self.name!r} already has a child {child.spec.id!r}"
+            + (" that runs" if running else "; start it again with `restart_child`, or `delete_child` it first"),
+            actor=child.name,
+            reason="already_started" if running else "already_present",
+            ref=cast("Any", child).ref,
+        )
+
+    def add_dormant(self, dormant: Dormant) -> None:
+        """Keep a lazy actor under its name. Raises `StartFailed` if that is taken."""
+        self.require_open(dormant.name)
+        if dormant.name in self.children:
+            raise self._present(self.children[dormant.name])
+        self.system.registry.register(dormant)
+        self.children[dormant.name] = dormant
+
+    def materialise(self, dormant: Dormant, spec: ChildSpec, window: RestartWindow) -> Cell:
+        """Somebody uses the ref of a lazy actor: put a cell in the dormant's place, asleep."""
+        if self.children.get(dormant.name) is not dormant or self._nursery is None or self.stopping:
+            return dormant.stopped_cell()
+        self.system.registry.forget(dormant)
+        cell = Cell(self.system, self, spec, dormant.name, dormant.ref)
         self.system.registry.register(cell)
-        if spec.id in self.children:
-            self.system.registry.forget(cell)
-            raise StartFailed(f"supervisor {self.name!r} already has a child {spec.id!r}", actor=name)
-        self.children[spec.id] = cell
-        cell.begin(self._nursery)
-        try:
-            await cell.wait_started()
-        except StartFailed:
-            self.forget(cell)
-            raise
-        except BaseException:
-            self.stop_soon(cell)
-            raise
+        self.children[dormant.name] = cell  # in the dormant's place in the order
+        dormant.ref.bind(cell)
+        cell.window = window
+        cell.kept = False
+        cell.asleep = True
         return cell
 
+    def rouse(self, cell: Cell) -> None:
+        """The first message for a lazy actor is on its way: begin its life. Raises `StartFailed` when stopping."""
+        nursery = self.require_open(cell.name)
+        cell.awaited = True
+        cell.begin(nursery)
+        nursery.start_soon(self._await_lazy_start, cell)
+
+    async def _await_lazy_start(self, cell: Cell) -> None:
+        try:
+            await cell.wait_started()
+        except (StartFailed, Ignore):
+            self.forget(cell)  # its askers learn why
+        finally:
+            cell.awaited = False
+
     def find_peer(self, child_id: str) -> Ref[Actor]:
-        """The child with that id here or further up."""
+        """The actor with that id here or further up."""
         supervisor: Supervisor | None = self
         known: list[str] = []
         while supervisor is not None:
-            cell = supervisor.children.get(child_id)
-            if cell is not None:
-                return cell.ref
+            child = supervisor.children.get(child_id)
+            if isinstance(child, Cell | Dormant):
+                return child.ref
             known += supervisor.children
-            supervisor = supervisor.parent
+            supervisor = supervisor.supervisor
         raise LookupError(
             f"there is no actor {child_id!r} under {self.name!r}; there are: {', '.join(known) or 'none'}"
         )
 
-    def forget(self, cell: Cell) -> None:
+    def forget(self, child: Child | Dormant) -> None:
         """Remove a child that will not run again."""
-        cell.finish()
-        if self.children.get(cell.spec.id) is cell:
-            del self.children[cell.spec.id]
+        child.finish()
+        if isinstance(child, Child):
+            child.drop_monitors()
+        key = self.key_of(child)
+        if self.children.get(key) is child:
+            del self.children[key]
 
-    def stop_soon(self, cell: Cell) -> None:
+    def key_of(self, child: Child | Dormant) -> str:
+        """Under which key it is kept: its id; for the children of a dynamic supervisor its name."""
+        if isinstance(child, Dormant) or self.flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE:
+            return child.name
+        return child.spec.id
+
+    def stop_soon(self, child: Child) -> None:
         """Stop a child for good, in a task of this supervisor."""
-        if self._nursery is None or self.stopped.is_set():
-            cell.finish()
+        if self._nursery is None or self.state not in ALIVE:
+            child.finish()
             return
-        cell.request_stop()
-        self._nursery.start_soon(self._stop_and_forget, cell)
+        if child.doomed:
+            return  # one task for that is enough
+        child.doomed = True
+        child.request_stop()
+        self._nursery.start_soon(self._stop_and_forget, child)
 
-    async def _stop_and_forget(self, cell: Cell) -> None:
-        await cell.stop(SHUTDOWN)
-        self.forget(cell)
+    async def _stop_and_forget(self, child: Child) -> None:
+        await child.stop(SHUTDOWN)
+        self._absorb(child)
+        self.forget(child)
 
     # ------------------------------------------------------------ the end of a child
-    def child_down(self, cell: Cell, reason: ExitReason) -> None:
-        """An incarnation of `cell` has ended: restart it, let it rest, or give up."""
-        if self.stopping or cell.state in {CellState.STOPPING, CellState.STOPPED}:
-            return  # whoever stops it waits for it
-        if cell.incarnation == 1 and cell.state is CellState.STARTING:
-            return  # `start_child` waits and reports
-        if not restarts(cell.spec.restart, reason):
-            cell.finish()
-            if cell.spec.restart is Restart.TEMPORARY:
-                self.forget(cell)
-            return
-        self._restart(cell, reason)
+    def child_down(self, child: Child, reason: ExitReason) -> None:
+        """A life of `child` has ended by itself: restart it, let it rest, forget it, or give up."""
+        if self.stopping or child.doomed or (child.awaited and child._start_error is not None):
+            return  # whoever stops it, or waits for its first start, deals with it
+        if self.state is STARTING or self.flags.strategy in GROUPS:
+            self._jobs.append((child, reason))
+            self._poke()
+        else:
+            self._ended(child, reason)
 
-    def _restart(self, cell: Cell, reason: ExitReason) -> None:
-        now = self.system.clock.now()
-        window = cell.window or self.window
-        cell.failures_in_a_row += 1
-        if self._nursery is None or not window.admit(now):
-            self._give_up(cell, reason, window)
+    def _ended(self, child: Child, reason: ExitReason) -> bool:
+        """Decide about a child that has ended; whether it is to be started again, and when, is done elsewhere.
+
+        Gives True if its restart has been admitted and is due now.
+        """
+        directive = directive_for(child.spec.directives, reason.error) if child.spec.directives else None
+        if directive is Directive.ESCALATE:
+            self._give_up(child, reason, "the directives say escalate")
+            return False
+        if directive is Directive.STOP:
+            self._rest(child)
+            if child.spec.restart is Restart.TEMPORARY:
+                self._after_the_end_of(child)
+            return False
+        declined = isinstance(child._start_error, Ignore)
+        failed_start = child._start_error is not None and not declined
+        ending = Ending.REST if declined else after_exit(child.spec.restart, reason)
+        if ending is Ending.RESTART or failed_start:
+            return self._admit(child, reason)
+        self._rest(child)
+        if not declined:
+            self._after_the_end_of(child)
+        return False
+
+    def _after_the_end_of(self, child: Child) -> None:
+        """It has ended by itself and stays down: if it was significant, that may be the end of all."""
+        if not child.spec.significant:
             return
-        delay = backoff_delay(cell.spec.backoff, cell.failures_in_a_row, self.system.clock.random)
-        cell.state = CellState.RESTARTING
+        others = any(
+            other is not child and other.spec.significant and other.state is not STOPPED
+            for other in self.children.values()
+        )
+        if shuts_down(self.flags.auto_shutdown, child.spec, others_significant_alive=others):
+            self._end_by_itself()
+
+    def _rest(self, child: Child) -> None:
+        if child.spec.restart is Restart.TEMPORARY or not child.kept or self._is_dynamic:
+            self.forget(child)
+        else:
+            child.finish()
+
+    @property
+    def _is_dynamic(self) -> bool:
+        return self.flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE
+
+    def _admit(self, child: Child, reason: ExitReason) -> bool:
+        """Count one more restart; then it is due now (True), later, or one too many."""
+        now = self.system.clock.now()
+        window = child.window or self.own_window
+        if self._nursery is None:
+            return False
+        if not window.admit(now):
+            self._give_up(
+                child,
+                reason,
+                f"end {child.incarnation} came after {window.recent(now)} restarts within {window.period:g} s "
+                f"(allowed: {window.intensity})",
+            )
+            return False
+        started = child.started_at if child._start_error is None else None
+        delay, child.failures = next_delay(child.spec.backoff, now, started, child.failures, self.system.clock.random)
+        child.state = RESTARTING
         events = self.system.event_bus
         if events.active:
-            events.emit(ActorRestarting(at=now, actor=cell.name, incarnation=cell.incarnation + 1, delay=delay))
+            events.emit(ActorRestarting(at=now, actor=child.name, incarnation=child.incarnation + 1, delay=delay))
         if delay > 0:
-            self._nursery.start_soon(self._restart_later, cell, delay)
-        else:
-            cell.begin(self._nursery)
+            life = child.incarnation
+            child.set_alarm(self.system.alarms.at(now + delay, lambda: self._restart_due(child, life)))
+            return False
+        if self.flags.strategy not in GROUPS:
+            child.begin(self._nursery)
+            return False
+        return True
 
-    async def _restart_later(self, cell: Cell, delay: Seconds) -> None:
-        await trio.sleep(delay)
-        if cell.state is CellState.RESTARTING and not self.stopping and self._nursery is not None:
-            cell.begin(self._nursery)
-
-    def _give_up(self, cell: Cell, reason: ExitReason, window: RestartWindow) -> None:
-        error = RestartIntensityExceeded(
-            f"supervisor {self.name!r} gave up on {cell.name!r}: crash {cell.crashes} came after "
-            f"{window.recent(self.system.clock.now())} restarts within {window.period:g} s "
-            f"(allowed: {window.intensity}). Last crash: {reason.error!r}. "
-            "Fix that, or raise `intensity` in its spec.",
-            actor=cell.name,
-        )
-        error.__cause__ = reason.error
-        cell.finish()
-        self.fail(error)
-
-    def fail(self, error: RestartIntensityExceeded) -> None:
-        """Stop, and fail upwards: to the parent, at the root to the body of `open_system`."""
-        if self.failure is not None:
+    def _restart_due(self, child: Child, life: int) -> None:
+        if child.state is not RESTARTING or child.incarnation != life or self.stopping or self._nursery is None:
             return
-        self.failure = error
+        if self.flags.strategy in GROUPS:
+            self._jobs.append((child, None))
+            self._poke()
+        else:
+            child.begin(self._nursery)
+
+    # ------------------------------------------------------------ groups
+    async def _do(self, child: Child, reason: ExitReason | None) -> None:
+        if self.children.get(self.key_of(child)) is not child or child.doomed:
+            return
+        if reason is not None:
+            if child.state is not DOWN or not self._ended(child, reason):
+                return
+        elif child.state is not RESTARTING:
+            return
+        if self.flags.strategy in GROUPS:
+            await self._restart_group(child)
+        elif self._nursery is not None and child.state is RESTARTING:
+            child.begin(self._nursery)
+
+    async def _restart_group(self, failed: Child) -> None:
+        """Stop who goes down with `failed` in reverse order, then start them in order.
+
+        A start that fails leaves those before it running and comes back as one more end.
+        """
+        ids = restarted_ids(self.flags.strategy, tuple(self.children), failed.spec.id)
+        group = [child for key in ids if isinstance(child := self.children[key], Child)]
+        for child in reversed(group):
+            if child is not failed:
+                await child.take_down(SHUTDOWN)
+                self._absorb(child)
+                if child.spec.restart is Restart.TEMPORARY:
+                    self.forget(child)
+                elif child.state is DOWN:
+                    child.state = NEW  # not running; what waits for it goes on waiting
+        for child in group:
+            if self.children.get(self.key_of(child)) is not child or child.doomed:
+                continue
+            if self.stopping or self._nursery is None:
+                return
+            self._revive(child)
+            child.begin(self._nursery)
+            try:
+                await child.wait_started()
+            except Ignore:
+                child.finish()
+            except StartFailed:
+                if not child.doomed:
+                    return  # `child_down` has queued it: to be counted, and tried again from there
+
+    def _absorb(self, child: Child) -> None:
+        """Its end has been dealt with: whatever waits in the queue about it is void."""
+        if self._jobs:
+            self._jobs = deque(job for job in self._jobs if job[0] is not child)
+
+    # ------------------------------------------------------------ giving up
+    def _give_up(self, child: Child, reason: ExitReason, why: str) -> None:
+        if self._given_up is not None:
+            return
+        inner = reason.error
+        if isinstance(inner, RestartIntensityExceeded) and self.supervisor is None and child.kind == "supervisor":
+            error = inner  # the root has nothing to add: the one below has said it all
+        else:
+            error = RestartIntensityExceeded(
+                f"supervisor {self.name!r} gave up on {child.name!r}: {why}. Last end: {reason}. "
+                "Fix that, or raise `intensity` in its spec.",
+                actor=child.name,
+            )
+            error.__cause__ = inner
+        self._given_up = error
+        self.system.log.error("%s", error)
+        self._rest(child)
         events = self.system.event_bus
         if events.active:
             now = self.system.clock.now()
-            events.emit(Escalated(at=now, actor=self.name, child=error.actor, message=str(error)))
-        self.request_stop()
-        if self.parent is not None:
-            self.parent.fail(error)
+            events.emit(Escalated(at=now, actor=self.name, child=child.name, message=str(error)))
+        if self._work is not None:
+            self._work.cancel(reason=str(error))
+        if self.on_give_up is not None:
+            self.on_give_up(error)
+
+    # ------------------------------------------------------------ administration: one call at a time, as in OTP
+    def _require_running(self) -> None:
+        if self.state not in ALIVE or self._stop_reason is not None or self._given_up is not None:
+            raise self._gone()
+
+    def require_alive(self) -> None:
+        """Raise `ActorStopped` if there is nobody to look at."""
+        if self.state not in ALIVE:
+            raise self._gone()
+
+    def _gone(self) -> ActorStopped:
+        return ActorStopped(
+            f"supervisor {self.name!r} has ended or is ending ({self.state.value}); start it again", actor=self.name
+        )
+
+    def _require_outside(self, child: Child | Dormant, call: str) -> None:
+        """An actor that waits for its own end, or for the end of what it is in, would wait for ever."""
+        envelope = current.get()
+        while envelope is not None:
+            inside: Child | None = envelope.cell
+            while inside is not None:
+                if inside is child:
+                    raise AskCycle(
+                        f"{call}({child.spec.id!r}) from within {inside.name!r} would wait for its own end. "
+                        "Use `self.ctx.exit()`, or let somebody outside of it call.",
+                        actor=child.name,
+                        chain=(inside.name, child.name),
+                    )
+                inside = inside.owner if isinstance(inside, Supervisor) and inside.owner else inside.supervisor
+            envelope = envelope.origin
+
+    def _require_not_starting(self, call: str) -> None:
+        """A group starts one child after the other: the `on_start` of one cannot wait for the turn of the next."""
+        envelope = current.get()
+        cell: Child | None = envelope.cell if envelope is not None else None
+        while cell is not None:
+            if cell.supervisor is self and cell.state is STARTING and self._turn.locked():
+                raise AskCycle(
+                    f"{call} from the `on_start` of {cell.name!r} would wait for that very start. "
+                    "Call it from a handler, or start the child under `self.ctx`.",
+                    actor=self.name,
+                    chain=(cell.name, self.name),
+                )
+            cell = cell.supervisor
+
+    def _known(self, child_id: str) -> Child:
+        if self._is_dynamic:
+            raise ChildError(
+                f"the children of {self.name!r} are dynamic: they have no ids; call it with a child's ref",
+                actor=self.name,
+                reason="simple_one_for_one",
+            )
+        child = self.children.get(child_id)
+        if not isinstance(child, Child):
+            known = ", ".join(self.children) or "none"
+            raise ChildError(
+                f"supervisor {self.name!r} has no child {child_id!r}; there are: {known}",
+                actor=self.name,
+                reason="not_found",
+            )
+        return child
+
+    async def admit_child(self, spec: ChildSpec) -> Child | None:
+        """`SupervisorRef.start_child` of an ordinary supervisor."""
+        self._require_running()
+        if spec.significant and self.flags.auto_shutdown is AutoShutdown.NEVER:
+            raise SpecError(
+                [f"child {spec.id!r} is significant, which means nothing under AutoShutdown.NEVER; leave it out"],
+                spec=f"start_child of supervisor {self.name!r}",
+            )
+        self._require_not_starting("start_child")
+        async with self._turn:
+            self._require_running()
+            return await self.start_child(spec, name=f"{self.name}/{spec.id}")
+
+    async def admit_dynamic(self, spec: ChildSpec) -> Child | None:
+        """`SupervisorRef.start_child` of a dynamic one: not one at a time, its children do not depend on each other."""
+        self._require_running()
+        self._numbers += 1
+        name = f"{self.name}/{spec.id}-{self._numbers}"
+        self.require_open(name)
+        child: Child
+        if isinstance(spec.start, SupervisorSpec):
+            child = Supervisor(self.system, self, spec, name, spec.start)
         else:
-            self.system.fail(error)
+            child = Cell(self.system, self, spec, name)
+            self.system.registry.register(child)
+        self.children[name] = child
+        return child if await self._start(child, added=True) else None
+
+    def _child_of(self, ref: Ref[Actor] | SupervisorRef) -> Child | None:
+        """The child behind a ref; None for one that was a child and is gone."""
+        child = ref.child_of(self)
+        if child is not None and self.children.get(self.key_of(child)) is child:
+            return child
+        if child is not None and child.supervisor is self:
+            return None
+        raise ChildError(f"{ref!r} is no child of supervisor {self.name!r}", actor=self.name, reason="not_found")
+
+    async def terminate(self, which: str | Ref[Actor] | SupervisorRef) -> None:
+        """`SupervisorRef.terminate_child`: stop a child; its spec stays unless it is temporary, dynamic or spawned."""
+        self._require_running()
+        self._require_not_starting("terminate_child")
+        child = self._known(which) if isinstance(which, str) else self._child_of(which)
+        if child is not None:
+            self._require_outside(child, "terminate_child")
+        if child is not None and self._nursery is not None:
+            # In a task of our own: if the caller is cancelled the stop goes on, and is carried through.
+            ended = trio.Event()
+            self._nursery.start_soon(self._terminate, child, ended)
+            await ended.wait()  # bounded by the child's own shutdown time, and the turns before
+
+    async def _terminate(self, child: Child, ended: trio.Event) -> None:
+        try:
+            async with self._turn:
+                if self.children.get(self.key_of(child)) is child:
+                    await child.stop(SHUTDOWN)
+                    self._absorb(child)
+                    self._rest(child)
+        finally:
+            ended.set()
+
+    async def restart_by_id(self, child_id: str) -> Child | None:
+        """`SupervisorRef.restart_child`."""
+        self._require_running()
+        self._require_not_starting("restart_child")
+        async with self._turn:
+            self._require_running()
+            child = self._resting(child_id)
+            self._revive(child)
+            return child if await self._start(child, added=False) else None
+
+    async def delete_by_id(self, child_id: str) -> None:
+        """`SupervisorRef.delete_child`."""
+        self._require_running()
+        self._require_not_starting("delete_child")
+        async with self._turn:
+            self._require_running()
+            self.forget(self._resting(child_id))
+
+    def _resting(self, child_id: str) -> Child:
+        child = self._known(child_id)
+        if child.phase == "restarting":
+            raise ChildError(
+                f"child {child_id!r} of {self.name!r} is being restarted; `terminate_child` it first",
+                actor=child.name,
+                reason="restarting",
+            )
+        if child.phase == "running":
+            raise ChildError(
+                f"child {child_id!r} of {self.name!r} is running; `terminate_child` it first",
+                actor=child.name,
+                reason="running",
+                ref=cast("Any", child).ref,
+            )
+        return child
+
+    async def change(self, flags: SupervisorSpec) -> None:
+        """New flags and specs, from now on; nobody is started or stopped by it."""
+        self._require_running()
+        async with self._turn:
+            self._require_running()
+            if (flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE) is not self._is_dynamic:
+                raise ChildError(
+                    f"supervisor {self.name!r} cannot change between SIMPLE_ONE_FOR_ONE and another strategy: "
+                    "their children are kept in different ways; start a new one",
+                    actor=self.name,
+                    reason="simple_one_for_one",
+                )
+            if self._is_dynamic:
+                self._change_dynamic(flags.children[0])
+            else:
+                self._change_children(flags)
+            self.flags = flags
+            self.spec: ChildSpec = attrs.evolve(self.spec, start=flags)
+            self.own_window.intensity, self.own_window.period = flags.intensity, flags.period
+
+    @staticmethod
+    def _take_spec(child: Child, spec: ChildSpec) -> None:
+        """From its next life on; a nested supervisor takes its flags up then, too."""
+        child.spec = spec
+        child.failures = 0
+        if isinstance(child, Cell) and not spec.is_supervisor:
+            child.start = cast("Any", spec.start)
+
+    def _change_dynamic(self, spec: ChildSpec) -> None:
+        for child in self.children.values():
+            if isinstance(child, Child):
+                child.spec = attrs.evolve(spec, start=child.spec.start)
+
+    def _change_children(self, flags: SupervisorSpec) -> None:
+        for spec in flags.children:
+            present, name = self.children.get(spec.id), f"{self.name}/{spec.id}"
+            if present is None and self.system.registry.find(name) is not None:
+                raise StartFailed(f"the name {name!r} is taken by another actor; nothing was changed", actor=name)
+            if present is not None and (present.kind == "supervisor") is not spec.is_supervisor:
+                raise ChildError(
+                    f"child {spec.id!r} of {self.name!r} is of kind {present.kind} and cannot become another; "
+                    "terminate and delete it first. Nothing was changed",
+                    actor=name,
+                    reason="already_present",
+                )
+        old, self.children = self.children, {}
+        for spec in flags.children:
+            child = old.pop(spec.id, None)
+            if isinstance(child, Child):
+                self._take_spec(child, spec)
+                self.children[spec.id] = child
+            else:
+                self._make(spec, f"{self.name}/{spec.id}").finish()  # present, and not running
+        self.children.update(old)
 
     def node(self) -> ActorNode:
-        """This part of the live tree, supervisors first, children in start order."""
-        below = [s.node() for s in self.supervisors if not s.stopped.is_set()]
-        below += [
-            ActorNode(name=c.name, kind="actor", state=c.state.value, incarnation=c.incarnation)
-            for c in self.children.values()
+        """This part of the live tree, children in start order."""
+        below = [
+            child.node()
+            if isinstance(child, Supervisor | Dormant)
+            else ActorNode(
+                name=child.name,
+                kind="actor",
+                state=child.state.value,
+                incarnation=child.incarnation,
+                children=cast("Cell", child).family_nodes(),
+            )
+            for child in self.children.values()
         ]
-        state = "stopped" if self.stopped.is_set() else "stopping" if self.stopping else "running"
-        return ActorNode(name=self.name, kind="supervisor", state=state, children=tuple(below))
-
-
-class SupervisorRef:
-    """What `system.start_supervisor` gives: its children by id, and how to stop it."""
-
-    __slots__ = ("_supervisor",)
-
-    def __init__(self, supervisor: Supervisor) -> None:
-        self._supervisor = supervisor
-
-    @property
-    def name(self) -> str:
-        """The name it was given."""
-        return self._supervisor.name
-
-    def child(self, child_id: str) -> Ref[Actor]:
-        """The ref of a child. Raises `LookupError` naming the children there are."""
-        cell = self._supervisor.children.get(child_id)
-        if cell is None:
-            known = ", ".join(self._supervisor.children) or "none"
-            raise LookupError(f"supervisor {self.name!r} has no child {child_id!r}; there are: {known}")
-        return cell.ref
-
-    def which_children(self) -> tuple[str, ...]:
-        """The ids of the children, newest first."""
-        return tuple(reversed(self._supervisor.children))
-
-    async def stop(self) -> None:
-        """Stop the children in reverse order and wait for it. Cancelled: the stop goes on without you."""
-        self._supervisor.request_stop()
-        await self._supervisor.stopped.wait()
-
-
-async def start_children(supervisor: Supervisor, spec: SupervisorSpec, names: Iterable[str]) -> None:
-    """Start the children of `spec` in order; if one fails, stop those before it in reverse and raise."""
-    try:
-        for child, name in zip(spec.children, names, strict=True):
-            await supervisor.start_child(child, name=name)
-    except BaseException:
-        supervisor.request_stop()
-        with trio.CancelScope(shield=True):  # bounded by the children's own shutdown times
-            await supervisor.stopped.wait()
-        raise
+        return ActorNode(
+            name=self.name,
+            kind="supervisor",
+            state=self.state.value,
+            incarnation=self.incarnation,
+            children=tuple(below),
+        )

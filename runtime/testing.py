@@ -34,7 +34,7 @@ class Crash:
     """One injected crash of the actor behind `ref`; `happened` tells whether it has come to pass."""
 
     def __init__(self, ref: Ref[Actor], when: When, message: type | None) -> None:
-        self.happened = False
+        self.happened: bool = False
         self.handling: object = None
         self._cell = ref._cell
         self._when = when

@@ -1,0 +1,109 @@
+"""Whatever a supervisor may do when several things come at once: the model, in every order.
+
+An OTP supervisor does one thing at a time, but in which order calls and deaths reach it is open. So a `together` of a
+scenario has many right traces. `first_departure` walks along a trace with all of the states that the model may be in by
+then; a trace is wrong from the operation on that none of them can explain.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+
+import attrs
+
+from tests.conformance.model import Supervisor, World, perform, taken
+from tests.conformance.scenarios import Op, Scenario, op_term
+
+SHOWN = 5
+"""Right traces of one operation that a message shows."""
+
+
+@attrs.frozen
+class Outcome:
+    """One way an operation may go: what is seen of it, and the supervisor afterwards."""
+
+    lines: tuple[str, ...]
+    supervisor: Supervisor = attrs.field(eq=False)
+
+
+def outcomes(supervisor: Supervisor, number: int, op: Op) -> Iterator[Outcome]:
+    """Every way in which the operation may go; ways that look alike and end alike come once."""
+    ops = op[1] if op[0] == "together" else (op,)
+    twin = supervisor.fork()
+    # Deaths come first, to who lives then: no call has had time to do anything. That they are noticed may come late.
+    answers = {place: perform(twin, op) for place, op in enumerate(ops) if op[0] == "exit"}
+    known = set()
+    open_ends = [(twin, answers)]
+    while open_ends:
+        twin, answers = open_ends.pop()
+        state = (*_state(twin), *twin.world.lines, *sorted(answers.items()))
+        if state in known:
+            continue
+        known.add(state)
+        if len(answers) == len(ops) and not twin.inbox:
+            said = (
+                answers[0] if op[0] != "together" else "{" + ",".join(answers[place] for place in range(len(ops))) + "}"
+            )
+            yield Outcome((f"op {number} {op_term(op)} -> {said}", *taken(twin.world)), twin)
+        for place in range(len(ops)):
+            if place not in answers:
+                after = twin.fork()
+                open_ends.append((after, {**answers, place: perform(after, ops[place])}))
+        for place in range(len(twin.inbox)):
+            after = twin.fork()
+            after.handle(after.inbox.pop(place))
+            open_ends.append((after, answers))
+
+
+def first_departure(scenario: Scenario, trace: Sequence[str]) -> str | None:
+    """From which operation on no order of events explains the trace, and what would have been right; None: all is."""
+    supervisor = Supervisor(scenario, World())
+    start, *rest = _by_op(trace)
+    expected = taken(supervisor.world)
+    if start != expected:
+        return f"the start was {start}, not {expected}"
+    supervisors = [supervisor]
+    for number, (op, seen) in enumerate(zip(scenario.ops, rest, strict=True), 1):
+        ways = [way for supervisor in supervisors for way in outcomes(supervisor, number, op)]
+        fitting = {_state(way.supervisor): way.supervisor for way in ways if _settled(way.lines) == _settled(seen)}
+        supervisors = [*fitting.values()]
+        if not supervisors:
+            right = ["\n".join(lines) for lines in sorted({way.lines for way in ways})]
+            return "\n".join(["seen:", *seen, f"of {len(right)} right ones:", *right[:SHOWN]])
+    return None
+
+
+def _settled(lines: Sequence[str]) -> list[str]:
+    """The lines without what a supervisor that ends may leave out: starts that its end overtakes.
+
+    OTP's does one thing to its end before the next; ours, once it gives up, does not start whom it would stop at once.
+    """
+    if "  sup shutdown" not in lines:
+        return list(lines)
+    begun = [line.removeprefix("  started ") for line in lines if line.startswith("  started ")]
+    overtaken = tuple(f"  {what} {life}" for life in begun for what in ("started", "stopped"))
+    return [line for line in lines if not line.startswith(("  start_failed ", *overtaken))]
+
+
+def _by_op(trace: Iterable[str]) -> list[list[str]]:
+    """The lines of the start, and those of each operation."""
+    parts: list[list[str]] = [[]]
+    for line in trace:
+        if line.startswith("op "):
+            parts.append([])
+        parts[-1].append(line)
+    return parts
+
+
+def _state(supervisor: Supervisor) -> tuple[object, ...]:
+    """All that decides what it does from here on, and the notices that are not void."""
+    world = supervisor.world
+    supervisor.inbox = [notice for notice in supervisor.inbox if notice.slot in supervisor.slots]
+    return (
+        supervisor.alive,
+        tuple((slot.spec, slot.state, slot.generation) for slot in supervisor.slots),
+        tuple(supervisor.restarts),
+        tuple((type(notice), notice.slot.spec.id) for notice in supervisor.inbox),
+        frozenset(world.failing.items()),
+        frozenset(world.generations.items()),
+    )
