@@ -51,6 +51,7 @@ class Alarms:
         self._sweep_at = 64
         self._scope: trio.CancelScope | None = None
 
+    @trio.lowlevel.enable_ki_protection
     def at(self, when: Seconds, callback: Callable[[], None]) -> Alarm:
         """Call `callback` at `when` (trio's clock; infinite: never). It must not raise."""
         alarm = Alarm(when, callback)
@@ -66,6 +67,7 @@ class Alarms:
         if self._scope is not None:
             self._scope.deadline = when
 
+    @trio.lowlevel.enable_ki_protection
     async def run(self) -> None:
         """The task: sleeps to the next deadline, for ever."""
         while True:

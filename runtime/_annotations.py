@@ -99,7 +99,7 @@ def item_type(returns: object) -> object:
     return (typing.get_args(returns) or (Any,))[0]
 
 
-def fits(given: object, wanted: object) -> bool:
+def fits(given: Any, wanted: Any) -> bool:
     """Whether a class fits a class, a union each of its members; what is more elaborate is left to the type checker."""
     given = type(None) if given is None else given
     wanted = type(None) if wanted is None else wanted
@@ -112,9 +112,7 @@ def fits(given: object, wanted: object) -> bool:
     if typing.get_origin(wanted) in _UNIONS:
         return any(fits(given, one) for one in typing.get_args(wanted))
     given, wanted = typing.get_origin(given) or given, typing.get_origin(wanted) or wanted
-    if not (inspect.isclass(given) and inspect.isclass(wanted)) or getattr(wanted, "_is_protocol", False):
-        return True
     try:
         return issubclass(given, wanted) or given in _NUMBERS.get(wanted, ())
-    except TypeError:  # a TypedDict does not answer
+    except TypeError:  # no classes, or such as do not answer: a TypedDict, a protocol
         return True

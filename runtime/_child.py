@@ -153,6 +153,7 @@ class Child:
     def _started(self) -> None:
         """The life that now runs has started: tell who waits for it."""
         self.begun, self.failing = True, False
+        self.started_at = self.system.clock.now()
         if self.state is STARTING:
             self.state = RUNNING
         self._notify()
@@ -205,6 +206,12 @@ class Child:
         # In the system's own context: contextvars of whoever spawned it, or crashed it, are none of its business.
         start = functools.partial(nursery.start_soon, self._live, name=f"{self.name}#{self.incarnation}")
         self.system.context.run(start)
+
+    def start_refused(self, error: BaseException) -> None:
+        """A start that could not even begin."""
+        self._start_error = error
+        self.begun, self.failing = False, True
+        self.state = DOWN
 
     def request_stop(self, reason: ExitReason = SHUTDOWN) -> None:
         """Ask the running life to end after what it has in hand."""

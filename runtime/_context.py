@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, cast
 
 import attrs
+import trio
 
 from ._actor import Actor
 from ._clock import Seconds
@@ -89,6 +90,7 @@ class Context:
         return baggage_of(current.get())
 
     # ------------------------------------------------------------ this life
+    @trio.lowlevel.enable_ki_protection
     def exit(self, reason: ExitReason = NORMAL) -> None:
         """End this incarnation after the message in hand; what follows is for the supervisor and the restart type."""
         if self._life.exit_reason is None:
@@ -99,6 +101,7 @@ class Context:
         """Tell the watchdog that the handler gets on."""
         self._life.progressed += 1
 
+    @trio.lowlevel.enable_ki_protection
     def stash(self) -> None:
         """Set the message in hand aside until `unstash_all`; its ask stays open, its deadline goes on.
 
@@ -108,6 +111,7 @@ class Context:
         """
         self._life.set_aside()
 
+    @trio.lowlevel.enable_ki_protection
     def unstash_all(self) -> None:
         """Put what was set aside back in front of everything that waits, in its order."""
         self._life.cell.unstash()
@@ -126,6 +130,7 @@ class Context:
             raise ValueError(f"every({interval!r}, ...): the interval must be at least {SHORTEST} seconds")
         return self._timer(interval, message, interval)
 
+    @trio.lowlevel.enable_ki_protection
     def _timer(self, delay: Seconds, message: Tell, interval: Seconds | None) -> Timer:
         life = self._life
         life.require_alive()
@@ -204,6 +209,7 @@ class Context:
         """
         return cast("Supervisor", self._cell.supervisor).find_peer(child_id)
 
+    @trio.lowlevel.enable_ki_protection
     def monitor(self, ref: Ref[Actor] | SupervisorRef) -> None:
         """From now on a `Down` message comes for each life of `ref` that ends: write `@handler async def down(...)`.
 
@@ -218,6 +224,7 @@ class Context:
             life.watching[child] = None
             watch(child, life, life.put_urgent)
 
+    @trio.lowlevel.enable_ki_protection
     def demonitor(self, ref: Ref[Actor] | SupervisorRef) -> None:
         """No further `Down` messages of `ref`."""
         child = ref.child_of(cast("Supervisor", self._cell.supervisor))
@@ -225,6 +232,7 @@ class Context:
             self._life.watching.pop(child, None)
             unwatch(child, self._life)
 
+    @trio.lowlevel.enable_ki_protection
     def link(self, ref: Ref[Actor]) -> None:
         """Share an end with `ref`'s present incarnation: if either crashes or is killed, the other crashes too.
 
@@ -240,6 +248,7 @@ class Context:
                     one.links = {}
                 one.links[another] = None
 
+    @trio.lowlevel.enable_ki_protection
     def unlink(self, ref: Ref[Actor]) -> None:
         """Share it no longer."""
         mine, other = self._life, ref._cell.life
@@ -249,10 +258,12 @@ class Context:
                     one.links.pop(another, None)
 
     # ------------------------------------------------------------ topics and events
+    @trio.lowlevel.enable_ki_protection
     def publish(self, topic: str, message: Tell) -> int:
         """Give `message` to everybody who subscribes to `topic`; how many could take it. Never waits."""
         return self._cell.system.topics.publish(topic, message)
 
+    @trio.lowlevel.enable_ki_protection
     def subscribe(self, topic: str, bound: int = 64) -> None:
         """What is published under `topic` comes as a message from now on; with `bound` unread, further are dropped."""
         if isinstance(bound, bool) or not isinstance(bound, int) or bound < 1:
@@ -267,6 +278,7 @@ class Context:
         subscription = life.subscriptions[topic] = Subscription(topics, topic, life, bound)
         topics.join(topic, subscription)
 
+    @trio.lowlevel.enable_ki_protection
     def unsubscribe(self, topic: str) -> None:
         """No longer; what is in the mailbox already still comes."""
         subscription = (self._life.subscriptions or {}).pop(topic, None)

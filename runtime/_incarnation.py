@@ -27,6 +27,7 @@ import trio
 from trio.lowlevel import cancel_shielded_checkpoint, wait_task_rescheduled
 
 from ._actor import Actor
+from ._child import STOPPING
 from ._crash_report import CrashReport, crash_report
 from ._deadline import current
 from ._envelope import ANSWERED, HELD, IN_HAND, WITHDRAWN, Envelope, message_of
@@ -119,6 +120,7 @@ class Incarnation:
         self.watch: Watch | None = None
 
     # ------------------------------------------------------------ the task
+    @trio.lowlevel.enable_ki_protection
     async def live(self) -> None:
         """Start, serve until stopped or crashed, clean up, tell the cell."""
         cell = self.cell
@@ -137,6 +139,13 @@ class Incarnation:
             served = not nursery.cancel_scope.cancelled_caught
         except Exception as error:  # noqa: BLE001 - left over from a group whose other half was our own Cancelled
             self._note_crash(error)
+        except BaseExceptionGroup as group:
+            cell._torn = True
+            own, rest = group.split(Exception)
+            if own is not None:  # of a handler or start that was cancelled by what goes through here
+                self._note_crash(own)
+            if rest is not None:
+                raise rest from None
         except BaseException:
             cell._torn = True
             raise
@@ -264,7 +273,9 @@ class Incarnation:
             if not reason.clean:
                 other.crash(
                     LinkedActorDown(
-                        f"{self.cell.name!r}, to which it is linked, ended: {reason}", actor=other.cell.name
+                        f"{self.cell.name!r}, to which it is linked, ended: {reason}",
+                        actor=other.cell.name,
+                        reason=reason,
                     )
                 )
 
@@ -328,6 +339,13 @@ class Incarnation:
         return envelope
 
     def _lost(self, envelope: Envelope, reason: ExitReason) -> BaseException:
+        if reason.kind is ExitKind.KILLED and self.cell.state is not STOPPING:
+            return ActorCrashed(
+                f"actor {self.cell.name!r} was killed with {type(envelope.message).__qualname__} in hand "
+                f"(incarnation {self.number})",
+                actor=self.cell.name,
+                incarnation=self.number,
+            )
         if reason.kind is not ExitKind.CRASHED:
             return self.cell.stopped_error()
         error = ActorCrashed(
@@ -512,7 +530,7 @@ class Incarnation:
     def _due(self) -> object:
         """What comes before the mailbox, or `_NO_ITEM`; lowers `attention` when nothing of the kind is left."""
         cell = self.cell
-        while cell.lane and not (cell.lane[0].quiet and self.running):
+        while cell.lane and not (cell.lane[0].quiet and self.running and cell.lane[0].state == HELD):
             cell.lane.popleft().carry_out(self)
         if self.over or self.swapped or self.suspended or cell.lane:
             return _NO_ITEM
@@ -654,6 +672,7 @@ class Incarnation:
         assert self.nursery is not None  # noqa: S101 - serving happens inside it
         self.nursery.start_soon(self._fly, route, envelope)
 
+    @trio.lowlevel.enable_ki_protection
     async def _fly(self, route: Route, envelope: Envelope) -> None:
         current.set(envelope)
         try:

@@ -45,10 +45,12 @@ class Monitor:
         self._lot = trio.lowlevel.ParkingLot()
         self.dropped: int = 0
 
+    @trio.lowlevel.enable_ki_protection
     def __enter__(self) -> Self:
         watch(self._child, self, self._note)
         return self
 
+    @trio.lowlevel.enable_ki_protection
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:

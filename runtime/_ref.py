@@ -89,6 +89,7 @@ class Ref(Generic[A_co]):
 
     # ------------------------------------------------------------ ask
     @awaited("ref.ask(message)", "answer = await ref.ask(message)")
+    @trio.lowlevel.enable_ki_protection
     async def ask(self, message: Ask[T], *, timeout: Seconds | None = None) -> T:
         """Send `message` and wait for the answer.
 
@@ -157,6 +158,7 @@ class Ref(Generic[A_co]):
     ) -> list[T | Exception]: ...
 
     @awaited("ref.ask_many(messages)", "answers = await ref.ask_many(messages)")
+    @trio.lowlevel.enable_ki_protection
     async def ask_many(
         self, messages: Iterable[Ask[T]], *, timeout: Seconds | None = None, return_exceptions: bool = False
     ) -> list[T] | list[T | Exception]:
@@ -245,6 +247,7 @@ class Ref(Generic[A_co]):
 
     # ------------------------------------------------------------ tell
     @awaited("ref.tell(message)", "await ref.tell(message)")
+    @trio.lowlevel.enable_ki_protection
     async def tell(self, message: Tell) -> None:
         """Send `message` and do not wait for it to be handled; waits for room if the mailbox is full.
 
@@ -263,6 +266,7 @@ class Ref(Generic[A_co]):
             raise cell.stopped_error()
 
     @awaited("ref.tell_many(messages)", "await ref.tell_many(messages)")
+    @trio.lowlevel.enable_ki_protection
     async def tell_many(self, messages: Iterable[Tell]) -> None:
         """Send all of `messages`, in order, with one checkpoint for a whole batch; waits for room.
 
@@ -294,6 +298,7 @@ class Ref(Generic[A_co]):
                 await trio.lowlevel.checkpoint()
         await trio.lowlevel.cancel_shielded_checkpoint()
 
+    @trio.lowlevel.enable_ki_protection
     def tell_nowait(self, message: Tell) -> None:
         """Send `message` if there is room.
 
@@ -340,11 +345,13 @@ class Ref(Generic[A_co]):
         return envelope
 
     # ------------------------------------------------------------ the end
+    @trio.lowlevel.enable_ki_protection
     def stop(self) -> None:
         """Ask the actor to stop for good; see `wait_stopped`. Its supervisor forgets it."""
         cell = self._cell
         cast("Supervisor", cell.supervisor).stop_soon(cell)
 
+    @trio.lowlevel.enable_ki_protection
     def kill(self) -> None:
         """End the present incarnation at once: it is cancelled, `on_stop` does not run.
 
@@ -367,11 +374,11 @@ class Ref(Generic[A_co]):
 
     # ------------------------------------------------------------ orders
     async def suspend(self, *, timeout: Seconds | None = None) -> None:
-        """Let it handle no further message until `resume`; gives when the message in hand has ended.
+        """Let it handle no further message until `resume`; gives when what it has in hand has ended.
 
         Messages wait meanwhile, asks may time out. A restart ends it. Cancelled: it may be suspended or not.
         """
-        await self._order(suspend, timeout)
+        await self._order(suspend, timeout, quiet=True)
 
     async def resume(self, *, timeout: Seconds | None = None) -> None:
         """Let it go on."""
@@ -399,6 +406,7 @@ class Ref(Generic[A_co]):
         """
         await self._order(swap(factory, convert), timeout, quiet=True)
 
+    @trio.lowlevel.enable_ki_protection
     async def _order(self, act: Callable[..., object], timeout: Seconds | None, *, quiet: bool = False) -> object:
         cell = self._cell
         if cell.over:

@@ -76,14 +76,14 @@ class Shutdown(enum.Enum):
 
 
 class Directive(enum.Enum):
-    """What a crash with a certain class of error leads to, in place of what the restart type says."""
+    """What a crash with a certain class of error leads to."""
 
     RESUME = "resume"
     """The actor goes on with the state it has; only the message in hand is lost."""
     RESTART = "restart"
-    """A new incarnation; counts for the intensity."""
+    """What the restart type says: the way to take a class out of a wider directive."""
     STOP = "stop"
-    """It stays down."""
+    """It stays down, whatever the restart type says."""
     ESCALATE = "escalate"
     """The supervisor gives up at once."""
 

@@ -119,6 +119,7 @@ class Supervisor(Child):
         self._numbers = 0
 
     # ------------------------------------------------------------ its task
+    @trio.lowlevel.enable_ki_protection
     async def _live(self) -> None:
         current.set(None)
         self._task = trio.lowlevel.current_task()
@@ -341,6 +342,7 @@ class Supervisor(Child):
             child.start = _forgotten
         return True
 
+    @trio.lowlevel.enable_ki_protection
     async def start_child(
         self, spec: ChildSpec, *, name: str, window: RestartWindow | None = None, kept: bool = True
     ) -> Child | None:
@@ -360,15 +362,20 @@ class Supervisor(Child):
         return child if await self._start(child, added=True) else None
 
     def _present(self, child: Child | Dormant) -> ChildError:
-        running = isinstance(child, Dormant) or child.phase != "undefined"
+        running = isinstance(child, Dormant) or child.phase == "running"
         return ChildError(
             f"supervisor {self.name!r} already has a child {child.spec.id!r}"
-            + (" that runs" if running else "; start it again with `restart_child`, or `delete_child` it first"),
+            + (
+                " that runs"
+                if running
+                else " that does not run: start it with `restart_child`, or `delete_child` it first"
+            ),
             actor=child.name,
             reason="already_started" if running else "already_present",
             ref=cast("Any", child).ref,
         )
 
+    @trio.lowlevel.enable_ki_protection
     def add_dormant(self, dormant: Dormant) -> None:
         """Keep a lazy actor under its name. Raises `StartFailed` if that is taken."""
         self.require_open(dormant.name)
@@ -377,6 +384,7 @@ class Supervisor(Child):
         self.system.registry.register(dormant)
         self.children[dormant.name] = dormant
 
+    @trio.lowlevel.enable_ki_protection
     def materialise(self, dormant: Dormant, spec: ChildSpec, window: RestartWindow) -> Cell:
         """Somebody uses the ref of a lazy actor: put a cell in the dormant's place, asleep."""
         if self.children.get(dormant.name) is not dormant or self._nursery is None or self.stopping:
@@ -398,6 +406,7 @@ class Supervisor(Child):
         cell.begin(nursery)
         nursery.start_soon(self._await_lazy_start, cell)
 
+    @trio.lowlevel.enable_ki_protection
     async def _await_lazy_start(self, cell: Cell) -> None:
         try:
             await cell.wait_started()
@@ -446,6 +455,7 @@ class Supervisor(Child):
         child.request_stop()
         self._nursery.start_soon(self._stop_and_forget, child)
 
+    @trio.lowlevel.enable_ki_protection
     async def _stop_and_forget(self, child: Child) -> None:
         await child.stop(SHUTDOWN)
         self._absorb(child)
@@ -572,14 +582,20 @@ class Supervisor(Child):
                 self._absorb(child)
                 if child.spec.restart is Restart.TEMPORARY:
                     self.forget(child)
-                elif child.state is DOWN:
-                    child.state = NEW  # not running; what waits for it goes on waiting
+        for child in group:
+            if child.state is DOWN or child.state is RESTARTING:
+                child.state = NEW  # not running; what waits for it goes on waiting
         for child in group:
             if self.children.get(self.key_of(child)) is not child or child.doomed:
                 continue
             if self.stopping or self._nursery is None:
                 return
-            self._revive(child)
+            try:
+                self._revive(child)
+            except StartFailed as error:  # its name has been taken meanwhile
+                child.start_refused(error)
+                self._jobs.append((child, crashed(error)))
+                return
             child.begin(self._nursery)
             try:
                 await child.wait_started()
@@ -673,7 +689,9 @@ class Supervisor(Child):
                 reason="simple_one_for_one",
             )
         child = self.children.get(child_id)
-        if not isinstance(child, Child):
+        if isinstance(child, Dormant):
+            child = child.materialise()
+        if child is None:
             known = ", ".join(self.children) or "none"
             raise ChildError(
                 f"supervisor {self.name!r} has no child {child_id!r}; there are: {known}",
@@ -682,6 +700,7 @@ class Supervisor(Child):
             )
         return child
 
+    @trio.lowlevel.enable_ki_protection
     async def admit_child(self, spec: ChildSpec) -> Child | None:
         """`SupervisorRef.start_child` of an ordinary supervisor."""
         self._require_running()
@@ -695,6 +714,7 @@ class Supervisor(Child):
             self._require_running()
             return await self.start_child(spec, name=f"{self.name}/{spec.id}")
 
+    @trio.lowlevel.enable_ki_protection
     async def admit_dynamic(self, spec: ChildSpec) -> Child | None:
         """`SupervisorRef.start_child` of a dynamic one: not one at a time, its children do not depend on each other."""
         self._require_running()
@@ -719,6 +739,7 @@ class Supervisor(Child):
             return None
         raise ChildError(f"{ref!r} is no child of supervisor {self.name!r}", actor=self.name, reason="not_found")
 
+    @trio.lowlevel.enable_ki_protection
     async def terminate(self, which: str | Ref[Actor] | SupervisorRef) -> None:
         """`SupervisorRef.terminate_child`: stop a child; its spec stays unless it is temporary, dynamic or spawned."""
         self._require_running()
@@ -732,6 +753,7 @@ class Supervisor(Child):
             self._nursery.start_soon(self._terminate, child, ended)
             await ended.wait()  # bounded by the child's own shutdown time, and the turns before
 
+    @trio.lowlevel.enable_ki_protection
     async def _terminate(self, child: Child, ended: trio.Event) -> None:
         try:
             async with self._turn:
@@ -742,6 +764,7 @@ class Supervisor(Child):
         finally:
             ended.set()
 
+    @trio.lowlevel.enable_ki_protection
     async def restart_by_id(self, child_id: str) -> Child | None:
         """`SupervisorRef.restart_child`."""
         self._require_running()
@@ -752,6 +775,7 @@ class Supervisor(Child):
             self._revive(child)
             return child if await self._start(child, added=False) else None
 
+    @trio.lowlevel.enable_ki_protection
     async def delete_by_id(self, child_id: str) -> None:
         """`SupervisorRef.delete_child`."""
         self._require_running()
@@ -777,6 +801,7 @@ class Supervisor(Child):
             )
         return child
 
+    @trio.lowlevel.enable_ki_protection
     async def change(self, flags: SupervisorSpec) -> None:
         """New flags and specs, from now on; nobody is started or stopped by it."""
         self._require_running()

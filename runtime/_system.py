@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextvars
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from typing import Any, TypeVar, TypeVarTuple, cast
 
 import attrs
@@ -318,7 +318,21 @@ async def open_system(
 
 
 def _unwrap(error: BaseException) -> BaseException:
-    """The one exception that our nurseries wrapped; the innermost group that has several."""
-    is_group = isinstance(error, BaseExceptionGroup)
-    inside = cast("BaseExceptionGroup[BaseException]", error).exceptions if is_group else ()
-    return _unwrap(inside[0]) if len(inside) == 1 else error
+    """What our nurseries wrapped: an interrupt above all, else the one exception, else the innermost group of several.
+
+    The nurseries are ours, and what an interrupt has broken on its way (a start, an ask) is not worth a group.
+    """
+    for leaf in _leaves(error):
+        if not isinstance(leaf, Exception | trio.Cancelled):
+            return leaf
+    while isinstance(error, BaseExceptionGroup) and len(error.exceptions) == 1:
+        error = error.exceptions[0]
+    return error
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import trio
+
 from ._clock import Seconds
 
 if TYPE_CHECKING:
@@ -25,6 +27,7 @@ class Timer:
         system = life.cell.system
         self.alarm: Alarm = system.alarms.at(system.clock.now() + delay, self._fire)
 
+    @trio.lowlevel.enable_ki_protection
     def cancel(self) -> None:
         """Call it off, also if its message is due and has not been read; harmless when it is over."""
         self.alarm.cancel()

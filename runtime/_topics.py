@@ -15,6 +15,7 @@ import trio
 
 from ._deadline import carried_of, current
 from ._envelope import QUEUED, Envelope, Tell
+from ._traceback_text import said
 
 if TYPE_CHECKING:
     from ._incarnation import Incarnation
@@ -43,7 +44,12 @@ class Subscription:
         cause = current.get()
         if cause is not None:
             envelope.carried = carried_of(cause)
-        if not cell.mailbox.offer(envelope):
+        try:
+            room = cell.mailbox.offer(envelope)
+        except Exception as error:  # noqa: BLE001 - the key function of this mailbox; the other subscribers get theirs
+            cell.dead_letter(message, f"the key of its mailbox raised {said(error)}")
+            return False
+        if not room:
             cell.dead_letter(message, "the mailbox was full")
             return False
         self._unread.append(envelope)
@@ -63,10 +69,12 @@ class Feed:
         self._send, self._receive = trio.open_memory_channel[Tell](capacity)
         self.dropped: int = 0
 
+    @trio.lowlevel.enable_ki_protection
     def __enter__(self) -> Self:
         self._topics.join(self._topic, self)
         return self
 
+    @trio.lowlevel.enable_ki_protection
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
@@ -121,6 +129,7 @@ class Topics:
             if not subscribers:
                 del self._topics[topic]
 
+    @trio.lowlevel.enable_ki_protection
     def publish(self, topic: str, message: Tell) -> int:
         """Give `message` to everybody who subscribes to `topic`; how many could take it."""
         if not isinstance(message, Tell):

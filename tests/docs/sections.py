@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import enum
+import inspect
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import attrs
@@ -86,6 +88,85 @@ def _shown(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     return '""' if value == "" else str(value)
+
+
+# ------------------------------------------------------------------ the kernel
+LONGEST_CALL = 80
+"""Characters of a call that a table shows; the options of longer ones have a table of their own."""
+
+
+def member_cells(cls: type, *, internal: Collection[str] = ()) -> list[str]:
+    """What users may touch of a class, as the first cells of its table: calls, fields with defaults, members."""
+    if issubclass(cls, enum.Enum):
+        return [f"`{member.name}`" for member in cls]
+    fields = {a.name: a for a in attrs.fields(cls)} if attrs.has(cls) else {}
+    own = [name for base in reversed(cls.__mro__[:-1]) if base.__module__ == cls.__module__ for name in vars(base)]
+    names = [name for name in dict.fromkeys((*fields, *own)) if not name.startswith("_") and name not in internal]
+    return [f"`{_field(fields[name]) if name in fields else _member(cls, name)}`" for name in names]
+
+
+def _member(cls: type, name: str) -> str:
+    member = inspect.getattr_static(cls, name)
+    if isinstance(member, classmethod | staticmethod):
+        return f"{cls.__name__}.{call_of(name, getattr(cls, name))}"
+    return call_of(name, member) if inspect.isfunction(member) else name
+
+
+def call_of(name: str, function: Callable[..., Any]) -> str:
+    """`await ask(message, *, timeout=None)`; too long a list of options becomes `...`."""
+    function = inspect.unwrap(function)
+    wait = "await " if inspect.iscoroutinefunction(function) else ""
+    shown = [f"{wait}{name}({', '.join(_parameters(function))})", f"{wait}{name}({', '.join(_required(function))})"]
+    return next((call for call in shown if len(call) <= LONGEST_CALL), shown[-1])
+
+
+def option_cells(function: Callable[..., Any]) -> list[str]:
+    """The keyword-only options of a call, with their defaults."""
+    signature = inspect.signature(inspect.unwrap(function))
+    return [f"`{_parameter(p)}`" for p in signature.parameters.values() if p.kind is p.KEYWORD_ONLY]
+
+
+def _parameters(function: Callable[..., Any]) -> Iterator[str]:
+    star = False
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.name == "self":
+            continue
+        if parameter.kind is parameter.KEYWORD_ONLY and not star:
+            yield "*"
+        star = star or parameter.kind in {parameter.KEYWORD_ONLY, parameter.VAR_POSITIONAL}
+        yield _parameter(parameter)
+
+
+def _required(function: Callable[..., Any]) -> Iterator[str]:
+    keyword = inspect.Parameter.KEYWORD_ONLY
+    parameters = inspect.signature(function).parameters.values()
+    yield from (_parameter(p) for p in parameters if p.kind is not keyword and p.name != "self")
+    yield "..."
+
+
+def _parameter(parameter: inspect.Parameter) -> str:
+    stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}.get(parameter.kind, "")
+    default = "" if parameter.default is parameter.empty else f"={_code(parameter.default)}"
+    return f"{stars}{parameter.name}{default}"
+
+
+def _field(field: attrs.Attribute[Any]) -> str:
+    if field.default is attrs.NOTHING or not isinstance(field.default, _SHOWN):  # there is none, or a function makes it
+        return field.name
+    return f"{field.name}={_code(field.default)}"
+
+
+_SHOWN = (type(None), bool, int, float, str, tuple, enum.Enum, trouper.Mailbox)
+
+
+def _code(value: object) -> str:
+    """A default as one writes it."""
+    constant = next((name for name in trouper.__all__ if name.isupper() and getattr(trouper, name) is value), None)
+    if constant is not None:
+        return constant
+    if attrs.has(type(value)):
+        return f"{type(value).__name__}()"
+    return str(value) if isinstance(value, enum.Enum) else repr(value)
 
 
 if __name__ == "__main__":

@@ -77,6 +77,13 @@ def test_the_rules_of_the_design_page_are_numbered_without_a_gap() -> None:
     assert rules[goals:] == list(range(1, len(rules) - goals + 1))
 
 
+def test_the_tour_names_every_file_of_the_kernel_and_no_other() -> None:
+    """By its name without the ending, in the table of the design page."""
+    tour = prose(DESIGN).partition("**`runtime/`**")[2].partition("**`actors/`**")[0]
+    named = re.findall(r"`(_\w+|testing)`", tour)
+    assert sorted(named) == sorted(p.stem for p in (ROOT / "runtime").glob("*.py") if p.stem != "__init__")
+
+
 def test_changelog_fragments_are_named_for_what_they_tell() -> None:
     names = [p.name for p in FRAGMENTS.iterdir() if p.name != "README.md"]
     wrong = [n for n in names if not re.fullmatch(r"\d+\.(added|changed|fixed|removed)\.md", n)]

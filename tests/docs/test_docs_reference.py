@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -13,15 +14,16 @@ import pytest
 
 import trouper
 import trouper.testing
+from tests.docs import speed
 from tests.docs.pages import ROOT, headings, prose
-from tests.docs.sections import built_in_tools, config_rows, tool_section
+from tests.docs.sections import built_in_tools, config_rows, member_cells, option_cells, tool_section
 from trouper.actors.outcome import Outcome, RunStatus, StepOutcome, StepStatus, VerdictKind
 from trouper.actors.policies import NOT_YET
 from trouper.actors.rules.grammar import PATTERNS
 from trouper.adapters.cli import trouper as command_line
 from trouper.adapters.cli_exit import ExitCode
 from trouper.adapters.config_yaml import known_keys
-from trouper.runtime import _errors
+from trouper.runtime import _errors, _events
 from trouper.runtime._plan_schema import plan_schema
 
 REFERENCE = ROOT / "docs" / "reference"
@@ -126,11 +128,118 @@ def test_every_field_and_status_of_an_outcome_is_in_its_page() -> None:
     assert [kind.value for kind in VerdictKind if f"`{kind.value}`" not in page] == []
 
 
-# ------------------------------------------------------------------ the Python face
-def test_every_public_name_is_in_the_page_of_the_face() -> None:
-    page = text_of("kernel.md")
-    names = (*trouper.__all__, *trouper.testing.__all__)
-    assert [name for name in names if not re.search(rf"`[^`\n]*\b{name}\b[^`\n]*`|── {name}\b", page)] == []
+# ------------------------------------------------------------------ the kernel and the Python face
+PURE = ("_bucket", "_plan", "_plan_schema", "_ready")
+"""The parts of `runtime` that know nothing of actors; their names are on the page of the Python face."""
+INTERNAL = {
+    "EventStream": {"offer", "end"},
+    "Ref": {"bind", "child_of"},
+    "SupervisorRef": {"child_of"},
+    "System": {"fail", "free_name", "lazy_template", "new_trace", "run"},
+    "Timer": {"alarm", "message", "read"},
+}
+"""What has no underscore because other files of the kernel use it; users do not."""
+
+TABLES = {
+    trouper: """Down Actor OnCancel Context Timer Ref Monitor System ActorStatistics SystemStatistics ActorNode
+        CellState CrashReport SupervisorSpec ChildSpec Mailbox Overflow Backoff Watchdog Strategy Restart Shutdown
+        AutoShutdown Directive SupervisorRef ChildInfo ChildCounts ExitReason ExitKind EventStream""",
+    trouper.testing: "When",
+}
+"""Whose members, all of them and no others, are the rows of the section with its name."""
+
+
+def tables() -> list[type]:
+    return [getattr(module, name) for module, names in TABLES.items() for name in names.split()]
+
+
+def kernel_names() -> set[str]:
+    """Every name of the kernel's door, as `runtime/__init__.py` imports it."""
+    door = ast.parse((ROOT / "runtime" / "__init__.py").read_text(encoding="utf-8"))
+    imports = [node for node in door.body if isinstance(node, ast.ImportFrom)]
+    assert {node.module for node in imports} >= set(PURE)
+    return {alias.name for node in imports if node.module not in PURE for alias in node.names}
+
+
+def missing(names: Iterable[str], page: str) -> list[str]:
+    """Those that stand neither in code marks nor in the error tree of the page."""
+    return [name for name in names if not re.search(rf"`[^`\n]*\b{name}\b[^`\n]*`|── {name}\b", page)]
+
+
+def section(page: str, heading: str) -> str:
+    """What stands under a heading, to the next one."""
+    found = re.search(rf"^### {re.escape(heading)}\n(.*?)(?=^#|\Z)", text_of(page), re.MULTILINE | re.DOTALL)
+    assert found is not None, f"{page} has no heading {heading}"
+    return found[1]
+
+
+def cells(text: str, place: int = 0) -> list[str]:
+    """One column of the tables in a text, without the heads."""
+    rows = [line.strip("| ").split(" | ") for line in text.splitlines() if line.startswith("| `")]
+    return [row[place] for row in rows]
+
+
+def test_every_name_of_the_kernel_is_in_its_page() -> None:
+    assert missing(sorted(kernel_names()), text_of("kernel.md")) == []
+
+
+def test_every_public_name_is_in_the_page_of_the_kernel_or_of_the_face() -> None:
+    both = text_of("kernel.md") + text_of("python.md")
+    assert missing((*trouper.__all__, *trouper.testing.__all__), both) == []
+
+
+@pytest.mark.parametrize("cls", tables(), ids=lambda cls: cls.__name__)
+def test_the_table_of_a_class_has_its_members_with_their_options_and_no_others(cls: type) -> None:
+    """Calls with parameters and defaults, fields with defaults, members of enums: as in the code, in its order."""
+    wanted = member_cells(cls, internal=INTERNAL.get(cls.__name__, ()))
+    assert cells(section("kernel.md", f"`{cls.__name__}`")) == wanted
+
+
+@pytest.mark.parametrize(
+    ("heading", "function"),
+    [
+        ("`handler`", trouper.handler),
+        ("`open_system`", trouper.open_system),
+        ("Options of `spawn`", trouper.System.spawn),
+        ("Options of `start_supervisor`", trouper.System.start_supervisor),
+    ],
+)
+def test_the_options_of_a_call_are_in_the_page_with_their_defaults(
+    heading: str, function: Callable[..., object]
+) -> None:
+    assert cells(section("kernel.md", heading)) == option_cells(function)
+
+
+def test_a_child_of_an_actor_is_spawned_with_the_same_options_but_the_supervisor() -> None:
+    """So that one table describes both."""
+    options = option_cells(trouper.System.spawn)
+    assert [option for option in options if option != "`supervisor=None`"] == option_cells(trouper.Context.spawn)
+
+
+def kernel_events() -> list[type[trouper.Event]]:
+    found = [cls for cls in vars(_events).values() if isinstance(cls, type) and issubclass(cls, trouper.Event)]
+    return [cls for cls in found if cls is not trouper.Event]
+
+
+def test_every_event_of_the_kernel_is_in_the_page_with_its_fields_and_no_other() -> None:
+    table = section("kernel.md", "The kernel's events")
+    told = {name.strip("`"): fields for name, fields in zip(cells(table), cells(table, 1), strict=True)}
+    own = ["at", "actor"]
+    assert "with `at` and `actor`" in table
+    assert told == {
+        cls.__name__: ", ".join(f"`{a.name}`" for a in attrs.fields(cls) if a.name not in own)
+        for cls in kernel_events()
+    }
+
+
+def test_every_event_and_overflow_policy_stands_in_the_how_to_of_operators_or_of_messages() -> None:
+    """Somebody who meets one at night finds more than its name."""
+    pages = "".join((HOW_TO / name).read_text(encoding="utf-8") for name in ("supervise.md", "use-messages.md"))
+    events = [
+        cls.__name__ for cls in vars(_events).values() if isinstance(cls, type) and issubclass(cls, trouper.Event)
+    ]
+    wanted = [*(name for name in events if name != "Event"), *(policy.name for policy in trouper.Overflow)]
+    assert [name for name in wanted if not re.search(rf"\b{name}\b", pages)] == []
 
 
 def test_the_error_tree_in_the_page_is_the_real_one() -> None:
@@ -146,13 +255,24 @@ def test_the_error_tree_in_the_page_is_the_real_one() -> None:
     assert found == {error.__name__: error.__bases__[0].__name__ for error in errors}
 
 
-@pytest.mark.parametrize("name", ["Actor", "Ref", "System", "Context", "Troupe", "ToolContext", "ChildSpec"])
-def test_every_public_member_of_the_main_classes_is_in_the_page(name: str) -> None:
+@pytest.mark.parametrize("name", ["Troupe", "ToolContext"])
+def test_every_public_member_of_the_main_classes_is_in_the_page_of_the_face(name: str) -> None:
     cls = getattr(trouper, name)
     members = {m for m in (*vars(cls), *getattr(cls, "__annotations__", {})) if not m.startswith("_")}
-    internal = {"event_bus", "registry", "root", "log", "run", "fail", "new_trace"}  # of System: the kernel's own
-    page = text_of("kernel.md")
-    assert [m for m in sorted(members - internal - {"ctx"}) if not re.search(rf"\b{m}\b", page)] == []
+    page = text_of("python.md")
+    assert [m for m in sorted(members) if not re.search(rf"\b{m}\b", page)] == []
+
+
+# ------------------------------------------------------------------ speed
+def test_every_figure_of_the_benchmarks_is_in_the_page_on_speed_with_what_is_demanded_and_no_other() -> None:
+    """Each with its median and interval, or with the words that say it has not been measured."""
+    told = speed.rows()
+    assert list(told) == list(speed.bounds())
+    assert {name: cells[-1] for name, cells in told.items()} == {name: str(b) for name, b in speed.bounds().items()}
+    empty = [
+        name for name, cells in told.items() if len(cells) != 5 or not (cells[3] or cells[2] == speed.NOT_MEASURED)
+    ]
+    assert empty == []
 
 
 # ------------------------------------------------------------------ how-to pages

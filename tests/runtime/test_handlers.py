@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Mapping
-from typing import Annotated, Any, Generic, NoReturn, TypedDict, TypeVar
+from typing import Annotated, Any, Generic, Literal, NoReturn, Protocol, TypedDict, TypeVar
 
 import attrs
 import pytest
@@ -102,6 +102,18 @@ def test_a_class_knows_which_hooks_it_has() -> None:
     assert hooks(Hooks) == (True, False, False)
     assert hooks(More) == (True, True, True)
     assert hooks(Half) == (False, False, False)
+
+
+def test_keywords_of_the_class_go_on_to_mixins() -> None:
+    class Named:
+        def __init_subclass__(cls, *, label: str, **kwargs: object) -> None:
+            super().__init_subclass__(**kwargs)
+            cls.label = label
+
+    class Counter(Actor, Named, label="counter"):
+        pass
+
+    assert Counter.label == "counter"
 
 
 # ------------------------------------------------------------------ dispatch
@@ -399,6 +411,23 @@ def test_a_class_made_by_calling_type_finds_local_names() -> None:
     assert made.__handlers__[Local].function is local
 
 
+def test_a_function_brings_what_it_uses_from_where_it_was_defined() -> None:
+    def around():
+        @attrs.frozen
+        class Local(Ask[int]):
+            pass
+
+        @handler
+        async def local(self: Actor, message: Local) -> int:
+            return 1 if isinstance(message, Local) else 0
+
+        return local
+
+    made = type("Made", (Actor,), {"local": around()})
+
+    assert [message.__name__ for message in made.__handlers__] == ["Local"]
+
+
 @pytest.mark.skipif(sys.version_info < (3, 12), reason="type parameters are newer")
 def test_type_parameters_of_the_class_and_the_method_are_known() -> None:
     source = """
@@ -456,6 +485,12 @@ class Page(TypedDict):
     text: str
 
 
+class Sized(Protocol):
+    """What fits a protocol is left to the type checker."""
+
+    size: int
+
+
 def _asked_for(answer: object) -> type:
     class Question(Ask[answer]):
         pass
@@ -467,7 +502,7 @@ _FITTING = [
     (int, int), (int, bool), (float, int), (complex, float), (None, None), (object, int), (Any, str), (int, Any),
     (int, NoReturn), (int | None, int), (int | None, None), (int | None, int | None), (list[str], list[str]),
     (list[str], list[int]), (Mapping[str, int], dict[str, int]), (tuple[int, ...], tuple[int, int]), (Page, dict),
-    (Page, Page),
+    (Page, Page), (Literal["yes"], str), (Sized, Page), (Sized, int),
 ]  # fmt: skip
 _NOT_FITTING = [
     (int, str), (int, None), (None, int), (int, float), (int | None, str), (int, int | None), (list[str], str),
@@ -530,6 +565,21 @@ def test_an_iterator_of_something_else_is_a_type_error(given: object) -> None:
 
     with pytest.raises(TypeError, match=r"right: async def tail\(self, message: Tail\) -> AsyncIterator\[str\]"):
         type("Following", (Actor,), {"tail": handler(tail)})
+
+
+def test_a_stream_that_does_not_say_its_items_takes_any_but_only_an_iterator() -> None:
+    class Anything(Stream):
+        pass
+
+    async def fine(self, message: Anything) -> AsyncIterator[int]:
+        yield 1
+
+    async def wrong(self, message: Anything) -> int:
+        yield 1
+
+    assert set(type("Streaming", (Actor,), {"fine": handler(fine)}).__handlers__) == {Anything}
+    with pytest.raises(TypeError, match=r"-> AsyncIterator\[\.\.\.\]"):
+        type("Streaming", (Actor,), {"wrong": handler(wrong)})
 
 
 def test_the_answer_of_a_forward_reference_is_checked_once_it_is_known() -> None:

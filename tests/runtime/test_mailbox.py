@@ -98,6 +98,7 @@ async def test_waiting_is_the_default_and_a_teller_waits_until_there_is_room(aut
         with pytest.raises(MailboxFull):
             ref.tell_nowait(Note("now"))
         assert await ref.ask(Read()) == [0, 1, 2, 3]
+        await settle()
         assert {one.at for one in tells[2:]} == {10}
         assert ref.statistics().dropped == 0
 
@@ -639,6 +640,12 @@ async def _breaks(me: Player) -> None:
 
 
 # ------------------------------------------------------------------ against a pure model
+@attrs.frozen
+class Entry(Tell):
+    number: int
+    key: str
+
+
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(["tell", "ask", "ask", "take", "withdraw", "withdraw", "sweep"]),
@@ -653,21 +660,21 @@ STEPS = st.lists(
 @given(st.sampled_from(POLICIES), st.integers(1, 5), STEPS)
 def test_the_queue_does_what_the_pure_model_does(overflow, capacity, steps) -> None:
     """Random offers, withdrawals and takes: the same order, the same drops, the same count, in every policy."""
-    dropped: list[object] = []
+    dropped: list[Entry] = []
     queue = mailbox_queue(
         Mailbox(
             capacity=capacity,
             overflow=overflow,
-            key=(lambda m: m[1] or None) if overflow is Overflow.LATEST_BY_KEY else None,
+            key=(lambda m: m.key or None) if overflow is Overflow.LATEST_BY_KEY else None,
         ),
         lambda item, why: dropped.append(item.message if isinstance(item, Envelope) else item),
     )
     cell: Any = SimpleNamespace(mailbox=queue)
-    model: list[tuple[int, str]] = []  # what lives in the queue
-    model_dropped: list[object] = []
-    open_asks: dict[tuple[int, str], Envelope] = {}
+    model: list[Entry] = []  # what lives in the queue
+    model_dropped: list[Entry] = []
+    open_asks: dict[Entry, Envelope] = {}
     for number, (what, which, key) in enumerate(steps):
-        entry = (number, key)
+        entry = Entry(number, key)
         if what in {"tell", "ask"}:
             item: Any = entry
             if what == "ask":
@@ -692,15 +699,13 @@ def test_the_queue_does_what_the_pure_model_does(overflow, capacity, steps) -> N
         assert queue.count <= capacity
         assert queue.dead == queue.count - len(model)
     assert [item.message if isinstance(item, Envelope) else item for item in queue.close()] == model
-    assert not queue.offer((0, "a"))
+    assert not queue.offer(Entry(0, "a"))
 
 
-def _model_offer(
-    model: list[tuple[int, str]], dropped: list[object], entry: tuple[int, str], overflow: Overflow, capacity: int
-) -> bool:
-    if overflow is Overflow.LATEST_BY_KEY and entry[1]:
+def _model_offer(model: list[Entry], dropped: list[Entry], entry: Entry, overflow: Overflow, capacity: int) -> bool:
+    if overflow is Overflow.LATEST_BY_KEY and entry.key:
         for place, old in enumerate(model):
-            if old[1] == entry[1]:
+            if old.key == entry.key:
                 dropped.append(old)
                 model[place] = entry
                 return True

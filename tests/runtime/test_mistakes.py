@@ -853,7 +853,8 @@ def test_hooks_have_the_colour_in_which_they_are_called(name: str, wrong: str, r
 
     async def waiting(self, *_): ...
 
-    with pytest.raises(TypeError, match=rf"Wrong\.{name} is") as caught:
+    what = "awaited" if name.startswith("on_") else "called, not awaited"
+    with pytest.raises(TypeError, match=rf"Wrong\.{name} is {what}: write") as caught:
         type("Wrong", (Actor,), {name: plain if wrong.startswith("def") else waiting})
 
     assert lines(caught.value) == (wrong, right)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextvars
+import math
 from collections.abc import AsyncGenerator, Callable
 from functools import partial
 from typing import Any
@@ -117,9 +118,9 @@ async def test_the_handler_is_never_more_than_the_buffer_ahead_of_the_asker(kind
 
 async def test_the_handler_waits_for_a_slow_asker_and_the_asker_for_a_slow_handler(autojump_clock) -> None:
     made: list[int] = []
-    async with open_system() as system:
+    async with open_system(ask_timeout=1000) as system:
         ref = await system.spawn(Player)
-        async with ref.stream(Show(counts(5, made, pause=1))) as items:
+        async with ref.stream(Show(counts(5, made, pause=1)), timeout=math.inf) as items:
             await trio.sleep(100)
             assert made == [0]
             got = [(item, trio.current_time()) async for item in items]
@@ -452,7 +453,7 @@ async def test_a_stream_to_an_actor_that_has_stopped_or_cannot_start_says_so(aut
 
 # ------------------------------------------------------------------ further
 async def test_streams_side_by_side_do_not_mix_their_items(autojump_clock) -> None:
-    async with open_system() as system, trio.open_nursery() as nursery:
+    async with open_system(ask_timeout=1000) as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Player)
         calls = [call(nursery, collected, ref, ShowBeside(counts(10, pause=0.5 + n))) for n in range(5)]
         await trio.sleep(100)

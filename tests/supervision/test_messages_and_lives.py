@@ -20,6 +20,7 @@ from tests.supervision.actors import (
     Notes,
     Poison,
     Saver,
+    below,
     keeper,
     only,
 )
@@ -30,6 +31,7 @@ from trouper import (
     ActorStopped,
     AskTimeout,
     Backoff,
+    ChildSpec,
     DeadLetter,
     Mailbox,
     MailboxFull,
@@ -124,6 +126,25 @@ async def test_a_stop_for_good_holds_during_the_restart_of_the_group(autojump_cl
         await trio.sleep(10)
 
         assert states(top) == ["a running"]
+        assert book.generation == {"a": 2, "b": 1}
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_the_stop_of_a_supervisor_holds_during_the_restart_of_the_group(autojump_clock, seed) -> None:
+    """As that of an actor does."""
+    trio._core._run._r.seed(seed)
+    book = Book(stopping_takes={"b": 2})
+    inner = ChildSpec(id="inner", start=only(book.child("b")))
+    async with open_system() as system:
+        top = await system.start_supervisor(only(inner, book.child("a"), strategy=Strategy.ONE_FOR_ALL))
+        middle = below(top, "inner")
+        await told(top.child("a"), Crash())
+        await trio.sleep(1)
+        with trio.fail_after(10):
+            await middle.stop()
+        await trio.sleep(10)
+
+        assert "inner running" not in states(top)
         assert book.generation == {"a": 2, "b": 1}
 
 

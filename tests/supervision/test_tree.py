@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 import trio
 
-from tests.supervision.actors import below
+from tests.supervision.actors import below, only
 from tests.supervision.children import Book, Boom, Crash, End, Hang, Ping, Worker, settle, states, told
 from trouper import (
     NORMAL,
@@ -160,6 +160,34 @@ async def test_case_77_the_tree_stops_in_exactly_the_reverse_order_of_its_start(
 
         assert up == [f"+{label}1" for label in "abcdme"]
         assert book.log == [f"-{label}1 shutdown" for label in reversed("abcdme")]
+
+
+class Slow(Worker):
+    """Takes its time to start."""
+
+    async def on_start(self) -> None:
+        await trio.sleep(50)
+        await super().on_start()
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+async def test_case_77_a_start_that_is_cancelled_leaves_nothing(autojump_clock, depth) -> None:
+    """Those that had started are stopped in reverse, the one that was starting within its own time; names are free."""
+    book = Book()
+    spec = only(book.child("a"), ChildSpec(id="s", start=functools.partial(Slow, book, "s"), shutdown=2))
+    for level in range(depth):
+        spec = only(book.child(f"beside{level}"), ChildSpec(id="inner", start=spec))
+    async with open_system() as system:
+        with trio.move_on_after(5) as scope:
+            await system.start_supervisor(spec, name="top")
+        assert scope.cancelled_caught
+        await trio.sleep(3)
+
+        started = [line[1:] for line in book.log if line.startswith("+")]
+        assert len(started) == 1 + depth
+        assert book.log[len(started) :] == [f"-{line} shutdown" for line in reversed(started)]
+        assert system.tree().children == ()
+        assert system.incarnations() == {}
 
 
 # ------------------------------------------------------------------ children that make it hard
