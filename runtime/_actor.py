@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import inspect
+import types
 from typing import TYPE_CHECKING, ClassVar
+
+import trio
 
 from ._handler import HandlerOptions, OnCancel, Route, handler, routes_of
 from ._mistakes import check_message_class, lines, short
@@ -45,6 +48,10 @@ class Actor:
         cls.__handlers__ = routes_of(cls)
         cls.__routes__ = dict(cls.__handlers__)
         _check_hooks(cls)
+        for name in ("__init__", "on_start", "on_stop", "snapshot", "restore"):
+            hook = vars(cls).get(name)
+            if isinstance(hook, types.FunctionType):  # the user's, as handlers are: Ctrl-C reaches it
+                trio.lowlevel.disable_ki_protection(hook)
         cls.__starts__ = cls.on_start is not Actor.on_start
         cls.__stops__ = cls.on_stop is not Actor.on_stop
         cls.__snapshots__ = callable(getattr(cls, "snapshot", None)) and callable(getattr(cls, "restore", None))

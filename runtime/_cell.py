@@ -157,6 +157,19 @@ class Cell(Child):
             and not life.running
         )
 
+    @property
+    def ends_unseen(self) -> bool:
+        """Whether nobody can tell when it ends: see `Supervisor._stop_children`."""
+        life = self._life
+        return (
+            self.idle
+            and life is not None
+            and life.family is None
+            and not life.links
+            and not self.monitors
+            and not type(life.actor).__stops__
+        )
+
     def rouse(self) -> None:
         """Begin the first life of a lazy actor: somebody wants something of it."""
         if self.asleep:

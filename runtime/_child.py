@@ -38,7 +38,9 @@ REPORTS = 8
 
 
 class CellState(enum.Enum):
-    """Where a child stands."""
+    """Where a child stands. `alive`: there is a task, or one is about to be."""
+
+    alive: bool
 
     NEW = "new"
     STARTING = "starting"
@@ -52,8 +54,8 @@ class CellState(enum.Enum):
 
 NEW, STARTING, RUNNING, DOWN, RESTARTING, STOPPING, STOPPED = CellState
 
-ALIVE = frozenset({STARTING, RUNNING, STOPPING})
-"""There is a task, or one is about to be."""
+for _state in CellState:  # an attribute: the hash of an enum's member, which a set needs, is Python code
+    _state.alive = _state in (STARTING, RUNNING, STOPPING)
 
 
 class Child:
@@ -147,8 +149,9 @@ class Child:
 
     # ------------------------------------------------------------ waiting for a change
     def _notify(self) -> None:
-        if self._changed is not None:
-            self._changed.unpark_all()
+        lot, self._changed = self._changed, None  # most children are waited for once, if at all
+        if lot is not None:
+            lot.unpark_all()
 
     def _started(self) -> None:
         """The life that now runs has started: tell who waits for it."""
@@ -170,7 +173,7 @@ class Child:
             StartFailed: the start raised; the cause is attached.
             Ignore: it declined to start.
         """
-        while not self.begun and self.state in ALIVE:
+        while not self.begun and self.state.alive:
             await self._change()
         error = self._start_error
         if self.begun:
@@ -186,7 +189,7 @@ class Child:
     async def wait_down(self) -> None:
         """Wait until the life that now runs has ended."""
         life = self.incarnation
-        while self.incarnation == life and self.state in ALIVE:
+        while self.incarnation == life and self.state.alive:
             await self._change()
 
     async def wait_stopped(self) -> None:
@@ -243,7 +246,7 @@ class Child:
 
     async def take_down(self, reason: ExitReason = SHUTDOWN) -> None:
         """End the present life as `stop` does; it may be started again, and what waits for it goes on waiting."""
-        if self.state in ALIVE:
+        if self.state.alive:
             self.request_stop(reason)
             if self._alarm is None and (grace := self.spec.grace) != math.inf:
                 life = self.incarnation
@@ -257,7 +260,7 @@ class Child:
         self._out_of_patience(self.incarnation)
 
     def _out_of_patience(self, life: int) -> None:
-        if self.incarnation != life or self.state not in ALIVE:
+        if self.incarnation != life or not self.state.alive:
             return
         self._alarm = None
         if self.spec.shutdown is not Shutdown.BRUTAL:
@@ -266,7 +269,7 @@ class Child:
 
     def expect_end(self) -> None:
         """It has been cancelled: if it has not ended when its clean-up must be over, say so."""
-        if self._alarm is None and self.state in ALIVE:
+        if self._alarm is None and self.state.alive:
             life, waited = self.incarnation, self.system.cleanup_bound + 1.0
             self._alarm = self.system.alarms.at(
                 self.system.clock.now() + waited, lambda: self._unstoppable(life, waited)
@@ -279,7 +282,7 @@ class Child:
         self._alarm = alarm
 
     def _unstoppable(self, life: int, waited: Seconds) -> None:
-        if self.incarnation == life and self.state in ALIVE:
+        if self.incarnation == life and self.state.alive:
             stack = task_stack(self._task) if self._task is not None else ""
             self.system.log.error("[%s] ignores its cancellation; it is at:\n%s", self.name, stack)
             events = self.system.event_bus

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar, TypeVarTuple, cast
 
@@ -10,7 +11,7 @@ import trio
 
 from ._actor import Actor
 from ._clock import Seconds
-from ._deadline import baggage_of, current, inherited_deadline, trace_of
+from ._deadline import baggage_of, current, trace_of
 from ._envelope import Tell
 from ._errors import ActorStopped
 from ._events import Event
@@ -74,12 +75,13 @@ class Context:
     @property
     def deadline(self) -> Seconds:
         """When the message in hand must be answered (trio's clock; infinite for a tell)."""
-        return inherited_deadline()
+        handling = current.get() or self._cell.system.inline
+        return handling.deadline if handling is not None else math.inf
 
     @property
     def trace(self) -> str:
         """The id that every message caused by the same first message shares; empty outside of a handler."""
-        handling = current.get()
+        handling = current.get() or self._cell.system.inline
         if handling is None or (handling is self._life.unsolicited and self._life.in_hand is None):
             return ""
         return trace_of(handling, self._life.cell.system)
@@ -87,7 +89,7 @@ class Context:
     @property
     def baggage(self) -> Mapping[str, object]:
         """What `trouper.carry` put on the way of the message in hand."""
-        return baggage_of(current.get())
+        return baggage_of(current.get() or self._cell.system.inline)
 
     # ------------------------------------------------------------ this life
     @trio.lowlevel.enable_ki_protection

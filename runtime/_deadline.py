@@ -17,7 +17,6 @@ from contextvars import ContextVar
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from ._clock import Seconds
 from ._envelope import IN_HAND, Carried, Envelope
 
 if TYPE_CHECKING:
@@ -85,9 +84,3 @@ def carry(**items: object) -> Generator[None, None, None]:
         yield
     finally:
         current.reset(token)
-
-
-def inherited_deadline() -> Seconds:
-    """The instant by which whatever is in hand must be answered; infinite outside of handlers."""
-    handling = current.get()
-    return handling.deadline if handling is not None else math.inf

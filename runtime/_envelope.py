@@ -65,7 +65,7 @@ class Carried:
     __slots__ = ("_first", "_trace", "baggage")
 
     def __init__(self, first: Carried | None = None, baggage: Mapping[str, object] = _NOTHING) -> None:
-        self.baggage = baggage
+        self.baggage: Mapping[str, object] = baggage
         self._first = first
         self._trace: str | None = None
 
@@ -224,11 +224,29 @@ class Envelope:
             trio.lowlevel.reschedule(task, cast("outcome.Outcome[object]", self))
 
 
+class Outside(Envelope):
+    """What inline handlers inherit that were asked from outside of any handler, one after another."""
+
+    __slots__ = ("_system",)
+
+    def __init__(self, system: System) -> None:
+        self._system = system
+        super().__init__(None, None)
+
+    @property
+    def deadline(self) -> Seconds:
+        """When the ask must be answered: computed when somebody looks, as next to nobody does."""
+        return trio.current_time() + self._system.ask_timeout
+
+    @deadline.setter
+    def deadline(self, _: Seconds) -> None: ...  # pyright: ignore[reportIncompatibleVariableOverride] - set in vain
+
+
 def message_of(item: object) -> object:
     """The message of what lies in a mailbox: itself, the first of a tuple, or an envelope's."""
     if isinstance(item, Envelope):
         return item.message
-    return item[0] if type(item) is tuple else item
+    return item[0] if type(item) is tuple else item  # pyright: ignore[reportUnknownVariableType] - a tell's
 
 
 class BatchEnvelope(Envelope):

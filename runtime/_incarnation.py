@@ -17,6 +17,7 @@ one. Everything that is not an ordinary message (orders, timers, `Down`, stop, w
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable
 from contextlib import aclosing
@@ -30,7 +31,7 @@ from ._actor import Actor
 from ._child import STOPPING
 from ._crash_report import CrashReport, crash_report
 from ._deadline import current
-from ._envelope import ANSWERED, HELD, IN_HAND, WITHDRAWN, Envelope, message_of
+from ._envelope import HELD, IN_HAND, WITHDRAWN, Envelope, message_of
 from ._errors import ActorCrashed, ActorStopped, Ignore, LinkedActorDown
 from ._events import ActorStarted
 from ._mistakes import no_actor, returned_coroutine, wrong_message
@@ -78,6 +79,7 @@ class Incarnation:
         "report",
         "running",
         "scope",
+        "snapshots",
         "stashed",
         "subscriptions",
         "suspended",
@@ -103,6 +105,7 @@ class Incarnation:
         self.unsolicited.route = None
         self.unsolicited.state = IN_HAND
         self.in_hand: Envelope | None = None  # of the exclusive handler
+        self.snapshots: bool = False
         self.flying: dict[Envelope, trio.lowlevel.Task | None] = {}  # of the concurrent ones
         self.running: int = 0
         self.per_route: dict[Route, int] | None = None
@@ -189,7 +192,7 @@ class Incarnation:
         """A new instance with its context."""
         from ._context import Context
 
-        actor = factory()
+        actor = _made_by(factory)
         if not isinstance(actor, Actor):
             raise no_actor(actor, factory)
         actor.ctx = Context(self)
@@ -217,6 +220,7 @@ class Incarnation:
         if self.error is not None:
             cell._start_error = self.error
             return False
+        self.snapshots = kind.__snapshots__
         cell.started(kind.__routes__)
         if cell.spec.watchdog is not None:
             self.watch = Watch(self, cell.spec.watchdog)
@@ -233,6 +237,7 @@ class Incarnation:
         self.cell.snapshot = None
         self.cell.routes = type(actor).__routes__
         self.swapped = True
+        self.snapshots = type(actor).__snapshots__
         self.take_snapshot()
 
     def take_snapshot(self) -> None:
@@ -439,8 +444,8 @@ class Incarnation:
                 envelope.carried = None
             elif type(item) is tuple:  # a tell and what it carries
                 envelope = unsolicited
-                message, envelope.carried = item
-                route = routes.get(type(message))
+                message, envelope.carried = item  # pyright: ignore[reportUnknownVariableType] - a pair, by `_item`
+                route = routes.get(type(message))  # pyright: ignore[reportUnknownArgumentType] - the same
             elif isinstance(item, Envelope):
                 envelope = item
                 if envelope.state == WITHDRAWN:
@@ -454,11 +459,11 @@ class Incarnation:
                 message = item
                 envelope.carried = None
             if route is None:
-                route = self._late_route(item)
+                route = self._late_route(item)  # pyright: ignore[reportUnknownArgumentType] - the same
                 if route is None:
                     continue
             careful = not route.simple or self.running or cell.fault is not None
-            if careful and not self._may_begin(item, route, message):
+            if careful and not self._may_begin(item, route, message):  # pyright: ignore[reportUnknownArgumentType] - the same
                 if self.error is not None:
                     return
                 continue
@@ -623,41 +628,35 @@ class Incarnation:
             task.context = own
             await cancel_shielded_checkpoint()
 
-    def run_inline(self, route: Route, message: object, origin: Envelope | None, deadline: float) -> object:
-        """Run an inline handler in the caller's task; only while the actor is idle.
+    def run_inline(self, route: Route, message: object, origin: Envelope | None, timeout: float | None) -> Any:
+        """Run an inline handler that needs more than a call, in the caller's task; only while the actor is idle."""
+        deadline = origin.deadline if origin is not None else math.inf
+        if timeout is not None:
+            deadline = min(deadline, trio.current_time() + timeout)
+        elif deadline == math.inf:
+            deadline = trio.current_time() + self.cell.system.ask_timeout
+        current.set(Envelope(message, self.cell, deadline, origin))
+        try:
+            self._inject("taken", message)
+            value = route.function(self.actor, message)
+            self._inject("handled", message)
+        finally:
+            current.set(origin)
+        if type(value) is CoroutineType:
+            raise returned_coroutine(route, cast("Any", value))
+        self.take_snapshot()
+        return value
 
-        Raises whatever the handler declares, or `ActorCrashed`.
-        """
-        cell = self.cell
-        envelope = Envelope(message, cell, deadline, origin)
+    def failed_inline(self, route: Route, message: object, error: Exception) -> BaseException:
+        """An inline handler raised what it does not declare; gives what its asker is to be told."""
+        envelope = self.in_hand = Envelope(message, self.cell)
         envelope.route = route
         envelope.state = IN_HAND
-        self.in_hand = envelope
-        token = current.set(envelope)
-        try:
-            if cell.fault is not None:
-                self._inject("taken", message)
-            value = route.function(self.actor, message)
-            if type(value) is CoroutineType:
-                raise returned_coroutine(route, cast("Any", value))
-            if cell.fault is not None:
-                self._inject("handled", message)
-            if type(self.actor).__snapshots__:
-                cell.snapshot = (cast("Any", self.actor).snapshot(),)
-        except route.raises:
-            raise
-        except Exception as error:
-            lost = self._lost(envelope, crashed(error))
-            if self._failed(envelope, error):
-                self.crash(error)
-            raise lost from error
-        finally:
-            current.reset(token)
-            if self.in_hand is envelope:
-                self.in_hand = None
-        cell.handled += 1
-        envelope.state = ANSWERED
-        return value
+        lost = self._lost(envelope, crashed(error))
+        if self._failed(envelope, error):
+            self.crash(error)
+        self.in_hand = None
+        return lost
 
     # ------------------------------------------------------------ concurrent handlers
     def _begin_concurrent(self, route: Route, envelope: Envelope) -> None:
@@ -744,6 +743,12 @@ class Incarnation:
         if self.cell.stash is None:
             self.cell.stash = deque()
         self.cell.stash.append(envelope)
+
+
+@trio.lowlevel.disable_ki_protection
+def _made_by(factory: Callable[[], Actor]) -> Actor:
+    """Call what the user wrote, so that Ctrl-C can interrupt it."""
+    return factory()
 
 
 _NOBODY: Actor = Actor()

@@ -33,13 +33,14 @@ class Dormant:
         name: str,
         start: Callable[[], Actor],
         options: tuple[ChildSpec, int, float],
-        ref: Ref[Actor],
     ) -> None:
+        from ._ref import LazyRef
+
         self.supervisor: Supervisor = supervisor
         self.name: str = name
         self.start: Callable[[], Actor] = start
         self.options: tuple[ChildSpec, int, float] = options  # the spec but for id and start; intensity; period
-        self.ref: Ref[Actor] = ref
+        self.ref: Ref[Actor] = LazyRef(self)
 
     def materialise(self) -> Cell:
         """Make its cell, asleep: the first message begins its life. In a system that stops it is a stopped one."""

@@ -22,6 +22,8 @@ import trio
 from ._envelope import HELD, QUEUED, WITHDRAWN, Envelope
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import outcome
 
 
@@ -63,7 +65,8 @@ class MailboxQueue:
         self.limit: int = capacity
         self.simple: bool = True
         send, receive = trio.open_memory_channel["object"](capacity)
-        self.push, self.pull = send.send_nowait, receive.receive_nowait
+        self.push: Callable[[object], None] = send.send_nowait
+        self.pull: Callable[[], object] = receive.receive_nowait
         self.line: OrderedDict[trio.lowlevel.Task, object] | None = None  # who waits for room, with what
         self.count: int = 0  # messages in the channel
         self.dead: int = 0  # of these, withdrawn by their askers

@@ -8,10 +8,11 @@ from __future__ import annotations
 import contextvars
 import math
 from collections.abc import AsyncGenerator, Callable, Iterable
+from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast, overload
 
 import trio
-from trio.lowlevel import current_task, wait_task_rescheduled
+from trio.lowlevel import cancel_shielded_checkpoint, checkpoint_if_cancelled, current_task, wait_task_rescheduled
 
 from ._actor import Actor
 from ._async_with import async_with
@@ -20,7 +21,7 @@ from ._clock import Seconds
 from ._deadline import ask_chain, carried_of, current
 from ._envelope import HELD, Ask, Batch, BatchEnvelope, Envelope, Stream, Tell
 from ._errors import ActorStopped, MailboxFull
-from ._mistakes import ask_cycle, awaited
+from ._mistakes import ask_cycle, awaited, returned_coroutine
 from ._monitor import Monitor
 from ._orders import Order, get_state, replace_state, resume, suspend, swap
 from ._stream import Items, StreamEnvelope
@@ -55,14 +56,8 @@ class Ref(Generic[A_co]):
         """From now on this ref leads to `cell`."""
         self._cell = cell
         self._dormant = None
-
-    def __getattr__(self, name: str) -> Any:
-        # Reached only when `_cell` is not set: the first use of a lazy actor. It sleeps on until the first message.
-        if name == "_cell":
-            dormant = self._dormant
-            if dormant is not None:
-                return dormant.materialise()
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        if type(self) is LazyRef:
+            self.__class__ = Ref  # type: ignore[assignment]  # pyright: ignore[reportAttributeAccessIssue]  # the same slots
 
     def __repr__(self) -> str:
         if self._dormant is not None:
@@ -110,7 +105,32 @@ class Ref(Generic[A_co]):
         route = cell.routes.get(type(message))
         if route is None or not route.is_ask:
             route = cell.check(message, "ask")
+        answer: T
         origin = current.get()
+        if route is not None and route.inline and cell.mailbox.sleeper is not None and not cell.attention:
+            life = cell._life
+            if life is not None and not life.running:
+                await checkpoint_if_cancelled()
+                system = cell.system
+                try:
+                    if timeout is not None or cell.fault is not None or life.snapshots:
+                        answer = life.run_inline(route, message, origin, timeout)
+                    else:
+                        if origin is None:
+                            system.inline = system.outside
+                            system.inline.carried = None
+                        answer = route.function(life.actor, message)
+                        if type(answer) is CoroutineType:
+                            raise returned_coroutine(route, cast("Any", answer))
+                except route.raises:
+                    raise
+                except Exception as error:
+                    raise life.failed_inline(route, message, error) from error
+                finally:
+                    system.inline = None
+                    await cancel_shielded_checkpoint()
+                cell.handled += 1
+                return answer
         deadline = INF
         if origin is not None:
             deadline = origin.deadline
@@ -123,14 +143,9 @@ class Ref(Generic[A_co]):
         elif deadline == INF:
             deadline = trio.current_time() + system.ask_timeout
         mailbox = cell.mailbox
-        if route is not None and route.special:
-            if route.inline and cell.idle:
-                return cast("T", await _ask_inline(cell, route, message, origin, deadline))
-            envelope = Envelope(message, cell, deadline, origin, current_task())
-            if route.context:
-                envelope.context = contextvars.copy_context()
-        else:
-            envelope = Envelope(message, cell, deadline, origin, current_task())
+        envelope = Envelope(message, cell, deadline, origin, current_task())
+        if route is not None and route.context:
+            envelope.context = contextvars.copy_context()
         if mailbox.count < mailbox.limit:
             mailbox.count += 1
             mailbox.push(envelope)
@@ -144,9 +159,10 @@ class Ref(Generic[A_co]):
         if deadline < alarms.next:
             alarms.sooner(deadline)
         try:
-            return cast("T", await wait_task_rescheduled(envelope.abort))
+            answer = await wait_task_rescheduled(envelope.abort)
         finally:
             alarms.young.pop(envelope, None)
+        return answer
 
     @overload
     async def ask_many(
@@ -312,7 +328,7 @@ class Ref(Generic[A_co]):
         if route is None or not route.plain_tell:
             item = self._item(message, "tell_nowait")
         else:
-            cause = current.get()
+            cause = current.get() or cell.system.inline
             item = message if cause is None else (message, cause.carried or carried_of(cause))
         mailbox = cell.mailbox
         if mailbox.count < mailbox.limit:
@@ -334,7 +350,7 @@ class Ref(Generic[A_co]):
         route = cell.routes.get(type(message))
         if route is None or not route.is_tell:
             route = cell.check(message, verb)
-        cause = current.get()
+        cause = current.get() or cell.system.inline
         carried = carried_of(cause) if cause is not None else None
         if route is not None and route.plain_tell:
             return message if carried is None else (message, carried)
@@ -429,22 +445,31 @@ class Ref(Generic[A_co]):
             alarms.young.pop(order, None)
 
 
+class LazyRef(Ref[A_co]):
+    """A ref that leads to no cell yet; its first use makes one, and then it is a `Ref` like any other.
+
+    A class of its own because `__getattr__` makes reading any attribute of a class several times slower.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, dormant: Dormant) -> None:
+        self._dormant = dormant
+
+    def __getattr__(self, name: str) -> Any:
+        # Reached only when `_cell` is not set. The actor sleeps on until the first message.
+        if name == "_cell":
+            dormant = self._dormant
+            if dormant is not None:
+                return dormant.materialise()
+        raise AttributeError(f"'Ref' object has no attribute {name!r}")
+
+
 def _deadline(cell: Cell, origin: Envelope | None, timeout: Seconds | None) -> Seconds:
     deadline = origin.deadline if origin is not None else INF
     if timeout is not None:
         return min(deadline, trio.current_time() + timeout)
     return trio.current_time() + cell.system.ask_timeout if deadline == INF else deadline
-
-
-async def _ask_inline(cell: Cell, route: Any, message: object, origin: Envelope | None, deadline: Seconds) -> object:
-    """Run an inline handler here and now: cancellation is looked at before, a shielded checkpoint follows."""
-    await trio.lowlevel.checkpoint_if_cancelled()
-    life = cell.life
-    assert life is not None  # noqa: S101 - its task sleeps, or there would be no sleeper
-    try:
-        return life.run_inline(route, message, origin, deadline)
-    finally:
-        await trio.lowlevel.cancel_shielded_checkpoint()
 
 
 async def _wait_for_room(cell: Cell, envelope: Envelope) -> None:

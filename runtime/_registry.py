@@ -21,10 +21,10 @@ class Registry:
         self._arrivals = trio.lowlevel.ParkingLot()
         self._counters: dict[str, int] = {}
 
-    def unique(self, stem: str) -> str:
-        """A name that nobody has: `stem` itself, or with a number."""
-        name = stem
-        while name in self._cells:
+    def unique(self, stem: str, not_this: str = "") -> str:
+        """A name that nobody has: `stem` itself, or with a number; `not_this` is taken in another way."""
+        name = not_this or stem
+        while name in self._cells or name == not_this:
             number = self._counters[stem] = self._counters.get(stem, 1) + 1
             name = f"{stem}-{number}"
         return name

@@ -62,17 +62,19 @@ async def spawn_under(
     check_factory(actor)
     registry = supervisor.system.registry
     if name is None:
-        name = registry.unique((getattr(actor, "__name__", None) or type(actor).__name__).lower())
+        stem = (getattr(actor, "__name__", None) or type(actor).__name__).lower()
+        name = registry.unique(stem)
+        while name in supervisor.children:
+            name = registry.unique(stem, name)
     start = functools.partial(actor, *args) if args else actor
     budget = SupervisorSpec(intensity=intensity, period=period) if (intensity, period) != (3, 5.0) else None
     del budget  # built only to be checked: a wrong intensity or period is an error now, not at the first crash
     if lazy:
         supervisor.require_open(name)
         template = supervisor.system.lazy_template(options, intensity, period)
-        ref: Ref[Any] = Ref.__new__(Ref)  # pyright: ignore[reportUnknownVariableType] - of whatever actor
-        ref._dormant = dormant = Dormant(supervisor, name, start, template, ref)
+        dormant = Dormant(supervisor, name, start, template)
         supervisor.add_dormant(dormant)
-        return ref
+        return dormant.ref
     spec = spec_of(start, name, **options)
     try:
         child = await supervisor.start_child(spec, name=name, window=RestartWindow(intensity, period), kept=False)

@@ -41,7 +41,7 @@ class Subscription:
             cell.dead_letter(message, f"{self._bound} messages of topic {self._topic!r} are unread")
             return False
         envelope = Envelope(message, cell)
-        cause = current.get()
+        cause = current.get() or cell.system.inline
         if cause is not None:
             envelope.carried = carried_of(cause)
         try:

@@ -18,7 +18,7 @@ SHOWN = 5
 """Right traces of one operation that a message shows."""
 
 FULFILLED = frozenset({"sup_gone", "{error,not_found}"})
-"""What OTP's supervisor answers to a `terminate` that somebody else has been faster with; ours may say that it is done."""
+"""OTP's answers to a `terminate` that somebody else has been faster with; ours may say that it is done."""
 
 
 @attrs.frozen
@@ -55,7 +55,7 @@ def outcomes(supervisor: Supervisor, number: int, op: Op) -> Iterator[Outcome]:
                 answer = perform(after, ops[place])
                 open_ends.append((after, {**answers, place: answer}))
                 if ops[place][0] == "terminate" and ops[place][1] in there and answer in FULFILLED:
-                    open_ends.append((after, {**answers, place: "ok"}))
+                    open_ends.append((after.fork(), {**answers, place: "ok"}))
         for place in range(len(twin.inbox)):
             after = twin.fork()
             after.handle(after.inbox.pop(place))

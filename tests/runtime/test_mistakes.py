@@ -69,6 +69,10 @@ class Counter(Actor):
         yield "line"
 
 
+class Silent(Actor):
+    pass
+
+
 async def fetch() -> Add:
     return Add(2)
 
@@ -186,6 +190,7 @@ async def test_a_handler_that_gives_back_a_coroutine_crashes_with_the_line_that_
         (fetch, "await system.spawn(fetch)", "await system.spawn(Counter, 3)    or    nursery.start_soon(fetch)"),
         (lambda: fetch(), "await system.spawn(fetch(...))", "await system.spawn(Counter, 3)"),
         (Counter, "await system.spawn(Counter(...))", "await system.spawn(Counter, ...)"),
+        (Silent, "await system.spawn(Silent())", "await system.spawn(Silent)"),
         (lambda: Add, "await system.spawn(Add)", "class Add(Actor): ...\nawait system.spawn(Add)"),
         (lambda: int, "await system.spawn(int)", "await system.spawn(Counter, 3)"),
         (lambda: "counter", "await system.spawn('counter')", "await system.spawn(Counter, 3)"),
@@ -305,9 +310,13 @@ async def test_several_messages_in_place_of_one_show_the_method_for_many() -> No
             await counter.ask([Add(1), Add(2)])
         with pytest.raises(TypeError, match="a tuple of 1") as told:
             await counter.tell((Reset(),))
+        with pytest.raises(TypeError, match="a list of 1") as streamed:
+            async with counter.stream([Tail()]):
+                pass
 
     assert lines(asked.value) == ("await ref.ask([...])", "await ref.ask_many([...])")
     assert lines(told.value) == ("await ref.tell([...])", "await ref.tell_many([...])")
+    assert lines(streamed.value)[1].startswith("for message in [...]:\n    async with ref.stream(message)")
 
 
 # ------------------------------------------------------------------ two handlers
@@ -552,7 +561,11 @@ def test_what_cannot_be_changed_and_what_we_cannot_know_of_is_fine() -> None:
         def __init__(self, text: str) -> None:
             self.text = text
 
-    for message in (Frozen, WithoutSlots, Louder, Bare, ByHand):
+    @dataclasses.dataclass
+    class BareToo(Tell):
+        pass
+
+    for message in (Frozen, WithoutSlots, Louder, Bare, BareToo, ByHand):
         assert set(_actor_for(message).__handlers__) == {message}
 
 
@@ -755,8 +768,20 @@ def test_on_cancel_is_a_member_of_its_enum() -> None:
 def test_a_handler_is_a_method(wrapper, outside: bool) -> None:
     async def add(self, message: Add) -> int: ...
 
-    with pytest.raises(TypeError, match=f"this is @{wrapper.__name__}"):
+    with pytest.raises(TypeError, match=f"this is @{wrapper.__name__}") as caught:
         type("Wrong", (Actor,), {"add": wrapper(handler(add)) if outside else handler(wrapper(add))})
+
+    assert lines(caught.value) == (
+        f"@handler\n@{wrapper.__name__}\nasync def ...",
+        "@handler\nasync def add(self, message: Add) -> int: ...",
+    )
+
+
+def test_a_handler_is_no_value() -> None:
+    with pytest.raises(TypeError, match="this is 8") as caught:
+        handler(8)
+
+    assert lines(caught.value)[0] == "handler(8)"
 
 
 def test_an_ask_that_is_answered_with_something_else_shows_the_right_annotation() -> None:
@@ -903,3 +928,5 @@ async def test_what_was_entered_is_the_system_itself() -> None:
     async with opening as system:
         assert type(system) is System
         assert not hasattr(opening, "name")
+        with pytest.raises(AttributeError, match="'_name_of_nothing'"):
+            _ = opening._name_of_nothing

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import functools
+import gc
+import logging
+import weakref
 
 import attrs
 import pytest
@@ -540,6 +543,28 @@ async def test_an_actor_that_monitors_no_longer_is_not_told() -> None:
         await told(top.child("b"), Crash())
 
         assert [line for line in book.take() if line.startswith("top")] == []
+
+
+async def test_nothing_is_kept_of_a_life_that_monitored(caplog) -> None:
+    """However long the one it watched goes on living."""
+    caplog.set_level(logging.CRITICAL)  # pytest keeps log records, and with them the error and its frames
+    book = Book()
+    lives: list[weakref.ref[Actor]] = []
+
+    class Known(Watcher):
+        async def on_start(self) -> None:
+            lives.append(weakref.ref(self))
+
+    async with open_system() as system:
+        a = await system.spawn(Worker, book, "a")
+        watcher = await system.spawn(Known, book, "w", intensity=ALWAYS)
+        for _ in range(5):
+            await watcher.ask(Watch(a))
+            watcher.kill()
+            await settle()
+        gc.collect()
+
+        assert [life() is None for life in lives] == [True] * 5 + [False]
 
 
 # ------------------------------------------------------------------ lazy actors

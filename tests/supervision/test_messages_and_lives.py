@@ -63,6 +63,49 @@ async def test_messages_that_wait_outlive_a_crash_in_their_order(autojump_clock)
         assert (ref.incarnation, trio.current_time()) == (5, 4)
 
 
+@pytest.mark.parametrize("how", ["crash", "kill"])
+async def test_what_a_life_had_set_aside_is_for_the_next_one(how) -> None:
+    """In its order, before whatever waits; its asks stay open."""
+
+    class Reluctant(Keeper):
+        @handler
+        async def note(self, message: Note) -> None:
+            if self.ctx.incarnation == 1 and message.text != "now":
+                self.ctx.stash()
+            else:
+                await super().note(message)
+
+        @handler
+        async def tell(self, message: Notes) -> tuple[str, ...]:
+            if self.ctx.incarnation == 1:
+                self.ctx.stash()
+            return tuple(self.notes)
+
+    book = Book()
+    async with open_system() as system:
+        ref = await system.spawn(Reluctant, book)
+        answers: list[object] = []
+
+        async def ask() -> None:
+            answers.append(await ref.ask(Notes()))
+
+        async with trio.open_nursery() as nursery:
+            for text in ("a", "b", "now"):
+                await told(ref, Note(text))
+            nursery.start_soon(ask)
+            await settle()
+            assert (book.take(), ref.statistics().stashed) == (["+k", "now"], 3)
+            if how == "kill":
+                ref.kill()
+            else:
+                ref.tell_nowait(Fail(Boom()))
+            ref.tell_nowait(Note("behind"))
+
+        await settle()
+        assert answers == [("a", "b")]
+        assert book.log == ["+k", "a", "b", "behind"]
+
+
 @pytest.mark.parametrize("strategy", [Strategy.ONE_FOR_ALL, Strategy.REST_FOR_ONE])
 async def test_messages_that_wait_for_a_sibling_outlive_the_restart_of_the_group(autojump_clock, strategy) -> None:
     """It was not stopped for good: the next life answers, and nobody who waits for its stop is told of one."""
@@ -293,8 +336,10 @@ async def test_a_timer_of_one_life_never_fires_into_the_next(autojump_clock, how
         else:
             await told(top.child("a" if how == "group" else "i"), Fail(Boom()))
         await trio.sleep(100)
+        await settle()
 
         assert top.child("i").incarnation == 2
+        assert trio.lowlevel.current_statistics().seconds_to_next_deadline == float("inf")
         assert [line for line in book.log if not line.startswith("+")] == []
 
 

@@ -14,12 +14,14 @@ from trouper import (
     NORMAL,
     Actor,
     ActorStopped,
+    AutoShutdown,
     ChildError,
     ChildSpec,
     ExitKind,
     Restart,
     RestartIntensityExceeded,
     Shutdown,
+    StartFailed,
     Strategy,
     SupervisorRef,
     SupervisorSpec,
@@ -188,6 +190,36 @@ async def test_case_77_a_start_that_is_cancelled_leaves_nothing(autojump_clock, 
         assert book.log[len(started) :] == [f"-{line} shutdown" for line in reversed(started)]
         assert system.tree().children == ()
         assert system.incarnations() == {}
+
+
+@pytest.mark.parametrize("how", ["stop", "give up", "automatic"])
+@pytest.mark.parametrize("call", ["stop", "start", "kill", "terminate"])
+async def test_case_77_at_every_step_of_its_end_a_supervisor_says_that_it_has_ended(how, call) -> None:
+    """Or still does what it is asked; never anything else, however close a call comes to the last moment."""
+    book = Book()
+    for steps in range(40):
+        child = book.child("a", restart=Restart.TRANSIENT, significant=True)
+        spec = SupervisorSpec(intensity=0, auto_shutdown=AutoShutdown.ANY_SIGNIFICANT, children=[child])
+        async with open_system() as system:
+            top = await system.start_supervisor(spec, name="top", restart=Restart.TEMPORARY)
+            ref = top.child("a")
+            async with trio.open_nursery() as nursery:
+                if how == "stop":
+                    nursery.start_soon(top.stop)
+                else:
+                    ref.tell_nowait(Crash() if how == "give up" else End(NORMAL))
+                for _ in range(steps):
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                try:
+                    if call == "start":
+                        await top.start_child(book.child("b"))
+                    elif call == "terminate":
+                        await top.terminate_child("a")
+                    else:
+                        (ref.stop if call == "stop" else ref.kill)()
+                except (ActorStopped, StartFailed, ChildError):
+                    pass
+            await settle()
 
 
 # ------------------------------------------------------------------ children that make it hard
