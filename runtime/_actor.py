@@ -40,6 +40,8 @@ class Actor:
     """`on_start` is overridden."""
     __stops__: ClassVar[bool] = False
     """`on_stop` is overridden."""
+    __concurrent__: ClassVar[bool] = False
+    """There is a concurrent handler."""
     __snapshots__: ClassVar[bool] = False
     """`snapshot` and `restore` are there: the state goes on to the next incarnation."""
 
@@ -52,6 +54,7 @@ class Actor:
             hook = vars(cls).get(name)
             if isinstance(hook, types.FunctionType):  # the user's, as handlers are: Ctrl-C reaches it
                 trio.lowlevel.disable_ki_protection(hook)
+        cls.__concurrent__ = any(route is not None and not route.exclusive for route in cls.__routes__.values())
         cls.__starts__ = cls.on_start is not Actor.on_start
         cls.__stops__ = cls.on_stop is not Actor.on_stop
         cls.__snapshots__ = callable(getattr(cls, "snapshot", None)) and callable(getattr(cls, "restore", None))

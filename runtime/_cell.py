@@ -12,7 +12,7 @@ there such a handler, is it of the right kind, does the actor still live.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -252,9 +252,12 @@ class Cell(Child):
         self._poke()
 
     # ------------------------------------------------------------ the life of a child
-    async def _live(self) -> None:
-        life = self._life = Incarnation(self)
-        await life.live()
+    def _life_of_its_own(self) -> Callable[[], Awaitable[None]]:
+        self._life = Incarnation(self)
+        return self._life.live
+
+    def _cut(self, why: str) -> bool:
+        return self._life is not None and self._life.cut_off(why)
 
     def started(self, routes: dict[type, Route | None]) -> None:
         """The incarnation has run `on_start`."""

@@ -10,7 +10,7 @@ import enum
 import functools
 import math
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, cast
 
 import attrs
@@ -64,7 +64,6 @@ class Child:
     __slots__ = (
         "_alarm",
         "_changed",
-        "_nursery",
         "_spares_on_stop",
         "_start_error",
         "_stop_reason",
@@ -112,7 +111,6 @@ class Child:
         self._start_error: BaseException | None = None
         self._stop_reason: ExitReason | None = None
         self._spares_on_stop = False
-        self._nursery: trio.Nursery | None = None
         self._task: trio.lowlevel.Task | None = None
         self._torn = False  # an interrupt, or the cancellation of all around it, goes through: nobody is started again
         self._alarm: Alarm | None = None  # of its patience, or of its backoff
@@ -125,7 +123,11 @@ class Child:
     def _poke(self) -> None:
         raise NotImplementedError
 
-    async def _live(self) -> None:
+    def _life_of_its_own(self) -> Callable[[], Awaitable[None]]:
+        raise NotImplementedError
+
+    def _cut(self, why: str) -> bool:
+        """Cancel the life that runs, if one does."""
         raise NotImplementedError
 
     @property
@@ -207,7 +209,7 @@ class Child:
         self._start_error = self._stop_reason = None
         self._spares_on_stop = self._torn = self.begun = False
         # In the system's own context: contextvars of whoever spawned it, or crashed it, are none of its business.
-        start = functools.partial(nursery.start_soon, self._live, name=f"{self.name}#{self.incarnation}")
+        start = functools.partial(nursery.start_soon, self._life_of_its_own(), name=f"{self.name}#{self.incarnation}")
         self.system.context.run(start)
 
     def start_refused(self, error: BaseException) -> None:
@@ -230,10 +232,8 @@ class Child:
     def kill(self, *, on_stop: bool = False) -> None:
         """Cancel the running life without grace."""
         self._spares_on_stop = not on_stop
-        if self._nursery is not None:
-            self._nursery.cancel_scope.cancel(reason=f"{self.name} is being stopped")
-            if self.state is not STOPPING:  # else somebody stops it, and has an eye on it
-                self.expect_end()
+        if self._cut(f"{self.name} is being stopped") and self.state is not STOPPING:
+            self.expect_end()  # else somebody stops it, and has an eye on it
         self._poke()
 
     async def stop(self, reason: ExitReason = SHUTDOWN) -> None:
@@ -292,7 +292,7 @@ class Child:
 
     def _end(self, reason: ExitReason, report: CrashReport | None = None, handling: tuple[str, ...] = ()) -> None:
         """A life is over: note it, tell who waits or watches, and let the supervisor decide."""
-        self._nursery = self._task = None
+        self._task = None
         self.set_alarm(None)
         self.last_end = reason
         if reason.kind is ExitKind.CRASHED:

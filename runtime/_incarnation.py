@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from ._supervisor import Supervisor
     from ._topics import Subscription
 
-BURST = 32
+BURST = 64
 """Messages handled between two forced checkpoints, so that an actor whose handlers never wait is fair."""
 
 URGENT = 1024
@@ -63,7 +63,9 @@ class Incarnation:
 
     __slots__ = (
         "actor",
+        "cancelled",
         "cell",
+        "cut",
         "error",
         "exit_reason",
         "family",
@@ -95,8 +97,10 @@ class Incarnation:
         self.cell: Cell = cell
         self.number: int = cell.incarnation
         self.actor: Actor = _NOBODY
-        self.nursery: trio.Nursery | None = None
-        self.scope: trio.CancelScope | None = None
+        self.nursery: trio.Nursery | None = None  # of the concurrent handlers, if its class has any
+        self.scope: trio.CancelScope | None = None  # which its task is in, or was in last
+        self.cut: bool = False  # it has been cancelled
+        self.cancelled: bool = False  # and has noticed
         self.error: BaseException | None = None  # what it crashed with
         self.exit_reason: ExitReason | None = None  # what it wants to end with
         self.report: CrashReport | None = None
@@ -131,15 +135,13 @@ class Incarnation:
         cell._task = trio.lowlevel.current_task()
         reason, started, served = KILLED, False, False
         try:
-            async with trio.open_nursery() as nursery:
-                self.nursery = cell._nursery = nursery
-                if cell._spares_on_stop:  # killed before this task ran
-                    nursery.cancel_scope.cancel()
-                    await trio.lowlevel.checkpoint()
+            if cell._spares_on_stop:  # killed before this task ran
+                self.cancelled = True
+            else:
                 started = await self._start()
                 if started:
                     await self._serve()
-            served = not nursery.cancel_scope.cancelled_caught
+            served = not self.cancelled
         except Exception as error:  # noqa: BLE001 - left over from a group whose other half was our own Cancelled
             self._note_crash(error)
         except BaseExceptionGroup as group:
@@ -208,7 +210,11 @@ class Incarnation:
             if cell.snapshot is not None and kind.__snapshots__:
                 cast("Any", actor).restore(cell.snapshot[0])
             if kind.__starts__:
-                await actor.on_start()
+                with trio.CancelScope() as self.scope:
+                    await actor.on_start()
+                if self.scope.cancelled_caught:
+                    self.cancelled = True
+                    return False
         except Ignore as declined:
             cell._start_error = declined
             self.exit_reason = NORMAL
@@ -288,10 +294,18 @@ class Incarnation:
     def crash(self, error: BaseException) -> None:
         """End this incarnation as crashed: fail every ask in hand now, cancel the rest."""
         self._note_crash(error)
-        if self.nursery is not None:
-            self.nursery.cancel_scope.cancel(reason=f"actor {self.cell.name} crashed")
+        if self.cut_off(f"actor {self.cell.name} crashed"):
             self.cell.expect_end()
         self.cell.attention = True
+
+    def cut_off(self, why: str) -> bool:
+        """Cancel this life; False if its task has not run yet."""
+        scope = self.scope if self.nursery is None else self.nursery.cancel_scope
+        if scope is None:
+            return False
+        self.cut = True
+        scope.cancel(reason=why)
+        return True
 
     def _note_crash(self, error: BaseException) -> None:
         if self.error is None:
@@ -371,8 +385,7 @@ class Incarnation:
             cell.resumed(error, self._reported(error))
             return False
         self._note_crash(error)
-        if self.running and self.nursery is not None:
-            self.nursery.cancel_scope.cancel(reason=f"actor {self.cell.name} crashed")
+        if self.running and self.cut_off(f"actor {self.cell.name} crashed"):
             self.cell.expect_end()
         return True
 
@@ -385,19 +398,35 @@ class Incarnation:
     async def _serve(self) -> None:
         """Handle messages until stopped or crashed."""
         self.cell.attention = True  # what has been set aside, or asked for, before this life began
-        while not self.over:
+        while not (self.over or self.cancelled):
+            if self.nursery is None and type(self.actor).__concurrent__:
+                await self._serve_with_nursery()
+                return
             self.swapped = False
             try:
                 with trio.CancelScope() as scope:
                     self.scope = scope
+                    if self.cut:  # while the one before was being left
+                        scope.cancel(reason="this life has been cut off")
                     await self._serve_within(scope)
+                if scope.cancelled_caught and self.cut:
+                    self.cancelled = True
             except Exception as error:  # noqa: BLE001 - a cancelled handler whose own nursery raised something as well
                 self._note_crash(error)
             if self.in_hand is not None and self.in_hand.state == WITHDRAWN:
                 self.in_hand = None  # its asker has gone; the actor lives on
             self.stashed = False
             current.set(self.unsolicited)
-        self.scope = None
+
+    async def _serve_with_nursery(self) -> None:
+        """The same around the tasks of concurrent handlers. An actor that has none does without: 14 us, 1.5 KB."""
+        async with trio.open_nursery() as nursery:
+            self.nursery = nursery
+            if self.cut:
+                nursery.cancel_scope.cancel(reason="this life has been cut off")
+            await self._serve()
+        if nursery.cancel_scope.cancelled_caught:
+            self.cancelled = True
 
     async def _serve_within(self, scope: trio.CancelScope) -> None:
         cell = self.cell
@@ -407,7 +436,7 @@ class Incarnation:
         snapshots = type(actor).__snapshots__
         unsolicited = self.unsolicited
         unsolicited.scope = scope
-        simple, pull = mailbox.simple, mailbox.pull
+        simple = mailbox.simple
         task = trio.lowlevel.current_task()
         left = BURST
         while True:
@@ -423,7 +452,8 @@ class Incarnation:
                     continue
             elif mailbox.count:
                 if simple:
-                    item = pull()
+                    batch = mailbox.batch
+                    item = batch.pop() if batch else mailbox.pull()
                     mailbox.count -= 1
                     if mailbox.line:
                         mailbox.admit()
@@ -682,7 +712,8 @@ class Incarnation:
         except Exception as error:  # noqa: BLE001 - a cancelled handler whose own nursery raised something as well
             self._failed(envelope, error)
         finally:
-            self.flying.pop(envelope, None)
+            if envelope.state != IN_HAND or not envelope.asked:  # else cut off: `_fail_in_hand` has yet to answer it
+                self.flying.pop(envelope, None)
             self.running -= 1
             cast("dict[Route, int]", self.per_route)[route] -= 1
             self.cell.attention = True

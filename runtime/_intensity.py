@@ -31,11 +31,15 @@ class RestartWindow:
     def __init__(self, intensity: int, period: Seconds) -> None:
         self.intensity: int = intensity
         self.period: Seconds = period
-        self._at: deque[Seconds] = deque()  # bounded: `admit` adds only while fewer than `intensity` are in it
+        # Bounded: `admit` adds only while fewer than `intensity` are in it. Made at the first restart: most actors
+        # never have one, and an empty deque takes 760 bytes.
+        self._at: deque[Seconds] | None = None
 
     def admit(self, now: Seconds) -> bool:
         """Count one more restart at `now`; False if that is one too many (then nothing is counted)."""
         at = self._at
+        if at is None:
+            at = self._at = deque()
         while at and now - at[0] > self.period:
             at.popleft()
         if len(at) >= self.intensity:
@@ -45,7 +49,7 @@ class RestartWindow:
 
     def recent(self, now: Seconds) -> int:
         """How many restarts count at `now`."""
-        return sum(now - at <= self.period for at in self._at)
+        return sum(now - at <= self.period for at in self._at or ())
 
 
 def backoff_delay(backoff: Backoff | None, failures: int, rng: random.Random) -> Seconds:

@@ -333,7 +333,11 @@ class Ref(Generic[A_co]):
         mailbox = cell.mailbox
         if mailbox.count < mailbox.limit:
             mailbox.count += 1
-            mailbox.push(item)
+            batch = mailbox.open
+            if batch is not None:
+                batch.append(item)
+            else:
+                mailbox.push(item)
             if mailbox.sleeper is not None:
                 mailbox.poke()
         elif not places(cell, item):

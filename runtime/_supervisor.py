@@ -56,7 +56,7 @@ from ._spec import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
 
     from ._actor import Actor
     from ._administration import SupervisorRef
@@ -87,6 +87,7 @@ class Supervisor(Child):
         "_given_up",
         "_jobs",
         "_numbers",
+        "_nursery",
         "_old",
         "_sleeper",
         "_turn",
@@ -107,6 +108,7 @@ class Supervisor(Child):
         from ._administration import SupervisorRef
 
         super().__init__(system, supervisor, spec, name)
+        self._nursery: trio.Nursery | None = None
         self.ref: SupervisorRef = SupervisorRef(self)  # pyright: ignore[reportIncompatibleVariableOverride] - set only here
         self.flags: SupervisorSpec = flags
         self.children: dict[str, Child | Dormant] = {}
@@ -123,6 +125,15 @@ class Supervisor(Child):
         self._numbers = 0
 
     # ------------------------------------------------------------ its task
+    def _life_of_its_own(self) -> Callable[[], Awaitable[None]]:
+        return self._live
+
+    def _cut(self, why: str) -> bool:
+        if self._nursery is None:
+            return False
+        self._nursery.cancel_scope.cancel(reason=why)
+        return True
+
     @trio.lowlevel.enable_ki_protection
     async def _live(self) -> None:
         current.set(None)
@@ -233,6 +244,7 @@ class Supervisor(Child):
         if self._given_up is not None and tell is not None and self.spec.restart is Restart.PERMANENT:
             # The block has ended before the root could learn of it; it must not end as if all had been well.
             tell(self._given_up)
+        self._nursery = None
         super()._end(reason, report, handling)
 
     @property

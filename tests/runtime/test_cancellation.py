@@ -234,12 +234,12 @@ async def test_a_cancelled_handler_that_answers_anyway_answers_nobody(autojump_c
     async with open_system() as system, trio.open_nursery() as nursery:
         ref = await system.spawn(Player)
         quiet = await begin(nursery, ref.ask, Do(swallows), timeout=1)
-        after = await begin(nursery, ref.ask, answer("after"))
+        after = await begin(nursery, ref.ask, nap(0.5, "after"))
         await trio.sleep(2)
         assert (quiet.end, after.end, ref.incarnation) == ("AskTimeout", "after", 1)
 
         loud = await begin(nursery, ref.ask, Do(turns_it_into_an_error), timeout=1)
-        after = await begin(nursery, ref.ask, answer("after"))
+        after = await begin(nursery, ref.ask, nap(0.5, "after"))
         await trio.sleep(2)
         assert (loud.end, after.end, ref.incarnation) == ("AskTimeout", "after", 2)
 

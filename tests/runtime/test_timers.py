@@ -180,6 +180,22 @@ def test_a_stall_gives_one_tick_not_one_for_each_that_was_missed() -> None:
     trio.run(main, clock=clock)
 
 
+def test_a_late_tick_does_not_make_the_following_ones_late() -> None:
+    clock = trio.testing.MockClock(autojump_threshold=0)
+
+    async def main() -> None:
+        async with open_system() as system:
+            ref = await system.spawn(Clocked)
+            await ref.ask(in_handler(lambda me: me.ctx.every(1, Note("tick"))))
+            clock.jump(1.25)
+            await settle()
+            await trio.sleep(2)
+
+            assert await ref.ask(Read()) == [("tick", 1.25), ("tick", 2), ("tick", 3)]
+
+    trio.run(main, clock=clock)
+
+
 # ------------------------------------------------------------------ cancel
 async def test_a_cancelled_timer_does_not_come_also_when_it_is_due_and_unread(autojump_clock) -> None:
     async def plays(me: Player) -> None:

@@ -291,10 +291,9 @@ async def test_a_feed_ends_with_its_system(autojump_clock) -> None:
             got.extend([message async for message in feed])
         got.append("over")
 
-    async with trio.open_nursery() as nursery:
-        async with open_system() as system:
-            await nursery.start(follow, system)
-            system.publish("x", Note(1))
+    async with trio.open_nursery() as nursery, open_system() as system:
+        await nursery.start(follow, system)
+        system.publish("x", Note(1))
 
     assert got == [Note(1), "over"]
 

@@ -64,7 +64,7 @@ async def test_messages_that_wait_outlive_a_crash_in_their_order(autojump_clock)
 
 
 @pytest.mark.parametrize("how", ["crash", "kill"])
-async def test_what_a_life_had_set_aside_is_for_the_next_one(how) -> None:
+async def test_what_a_life_had_set_aside_is_for_the_next_one(autojump_clock, how) -> None:
     """In its order, before whatever waits; its asks stay open."""
 
     class Reluctant(Keeper):
