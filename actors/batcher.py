@@ -22,7 +22,7 @@ from trouper.runtime import Actor, Ask, BadRequest, BadResponse, LLMError, Secon
 from .protocols import Embedder, EmbeddingCache, Vector
 from .vectors import embedding_key, fault_of
 
-log = logging.getLogger("trouper.memory")
+log: logging.Logger = logging.getLogger("trouper.memory")
 
 MOST_ASKS = 256
 """Asks in hand at the same time; more of them wait in the mailbox."""

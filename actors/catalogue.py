@@ -18,7 +18,7 @@ from trouper.runtime import ActionSignature, Actor, handler
 from .messages import CatalogueView, GetCatalogue
 from .tool import Tool
 
-log = logging.getLogger("trouper.catalogue")
+log: logging.Logger = logging.getLogger("trouper.catalogue")
 
 MOST_CACHED = 64
 """Catalogues kept; one a route is typical."""

@@ -36,7 +36,7 @@ from trouper.runtime import (
     handler,
 )
 
-log = logging.getLogger("trouper.limiter")
+log: logging.Logger = logging.getLogger("trouper.limiter")
 
 TRIES = 3
 """How often a caller asks a limiter that crashes with the question in hand."""

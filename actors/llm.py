@@ -20,7 +20,7 @@ from .limiter import PushBack, Settle, take_lease, tell_limiter
 from .protocols import ChatModel, ChatReply, ChatRequest, Usage
 from .tokens import estimate_request
 
-log = logging.getLogger("trouper.llm")
+log: logging.Logger = logging.getLogger("trouper.llm")
 
 WAITING = 1024
 """Calls that may wait inside the door; further ones wait in its mailbox."""

@@ -39,7 +39,7 @@ from .batcher import Embed
 from .protocols import Generation, MemoryRow, MemoryStore, Vector, VectorIndex
 
 T = TypeVar("T")
-log = logging.getLogger("trouper.memory")
+log: logging.Logger = logging.getLogger("trouper.memory")
 
 MOST_TEXTS = 10_000
 MOST_CHARACTERS = 100_000

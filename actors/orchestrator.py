@@ -48,7 +48,7 @@ from .protocols import Usage
 from .runlog import RunLog
 from .tool import Tool
 
-log = logging.getLogger("trouper.orchestrator")
+log: logging.Logger = logging.getLogger("trouper.orchestrator")
 
 T = TypeVar("T")
 

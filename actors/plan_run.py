@@ -27,7 +27,7 @@ from .runlog import RunLog
 from .step_run import StepRun
 from .tool import Tool
 
-log = logging.getLogger("trouper.executor")
+log: logging.Logger = logging.getLogger("trouper.executor")
 
 
 @attrs.frozen(kw_only=True)

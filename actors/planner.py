@@ -37,7 +37,7 @@ from .prompts import PromptTemplates, render_goal, render_repair
 from .protocols import ChatMessage, ChatRequest
 from .rules import compile_form, parse_goal
 
-log = logging.getLogger("trouper.planner")
+log: logging.Logger = logging.getLogger("trouper.planner")
 
 PlannerMode = Literal["rules", "llm"]
 

@@ -36,7 +36,7 @@ class PromptTemplates:
     """Rendered prefixes, kept by the hash of their catalogue; `keep=False` renders each time."""
 
     def __init__(self, *, keep: bool = True) -> None:
-        self.renders = 0
+        self.renders: int = 0
         self._keep = keep
         self._kept: dict[tuple[str, str, int], str] = {}
 

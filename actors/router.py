@@ -17,7 +17,7 @@ from trouper.runtime import Actor, handler
 from .intent import read_intent
 from .messages import Route, RouteGoal
 
-log = logging.getLogger("trouper.router")
+log: logging.Logger = logging.getLogger("trouper.router")
 
 
 @attrs.frozen(kw_only=True)

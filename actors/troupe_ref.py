@@ -16,7 +16,7 @@ from .planner import PlannerMode
 from .policies import require_supported
 from .tool import Tool
 
-log = logging.getLogger("trouper.troupe")
+log: logging.Logger = logging.getLogger("trouper.troupe")
 
 GRACE = 15.0
 """Seconds that a run may need beyond its own deadline to say how it ended."""

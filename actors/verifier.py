@@ -19,7 +19,7 @@ from .outcome import Verdict, VerdictKind
 from .protocols import Evidence, Json
 from .tool import Checked, Tool
 
-log = logging.getLogger("trouper.verifier")
+log: logging.Logger = logging.getLogger("trouper.verifier")
 
 
 def judge(declared: list[str], checked: Checked) -> Verdict:
