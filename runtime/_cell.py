@@ -253,6 +253,7 @@ class Cell(Child):
 
     # ------------------------------------------------------------ the life of a child
     def _life_of_its_own(self) -> Callable[[], Awaitable[None]]:
+        self.asleep = False  # whoever begins its life: the first message has nothing left to do
         self._life = Incarnation(self)
         return self._life.live
 

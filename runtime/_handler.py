@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any, Literal, TypeVar, cast, overload
 
 import attrs
+import trio
 
 from ._annotations import answer_type, evaluate, fits, item_type
 from ._envelope import Ask, Stream, Tell
@@ -75,6 +76,9 @@ class Route:
     )
 
     def __init__(self, function: Callable[[Any, Any], Any], message: type, options: HandlerOptions) -> None:
+        # A handler is the user's: Ctrl-C reaches it, although what calls it is protected.
+        if isinstance(function, types.FunctionType):
+            trio.lowlevel.disable_ki_protection(function)
         self.function: Callable[[Any, Any], Any] = function
         self.message: type = message
         self.options: HandlerOptions = options

@@ -82,14 +82,13 @@ class LatestByKey(DropOld):
             return super().offer(item)
         slot = self._slots.get(key)
         if slot is not None:
-            old, slot.item = slot.item, item
-            if isinstance(old, Envelope) and old.state == WITHDRAWN:
-                self.dead -= 1
-            else:
+            old = slot.item
+            if not (isinstance(old, Envelope) and old.state == WITHDRAWN):  # else its place is nobody's any more
+                slot.item = item
                 if isinstance(old, Envelope):
                     old.state = HELD
                 self._drop(old, "a newer message with the same key took its place")
-            return True
+                return True
         slot = _Slot(key, item)
         if super().offer(slot):
             self._slots[key] = slot
@@ -102,7 +101,8 @@ class LatestByKey(DropOld):
 
     def _open(self, item: object) -> object:
         if isinstance(item, _Slot):
-            self._slots.pop(item.key, None)
+            if self._slots.get(item.key) is item:
+                del self._slots[item.key]
             return item.item
         return item
 

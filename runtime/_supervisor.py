@@ -83,7 +83,6 @@ class Supervisor(Child):
     """See the head of this file. Made by the system or by another supervisor; users hold a `SupervisorRef`."""
 
     __slots__ = (
-        "_busy",
         "_given_up",
         "_jobs",
         "_numbers",
@@ -120,7 +119,6 @@ class Supervisor(Child):
         self._jobs: deque[Job] = deque()  # at most two for each child
         self._turn = trio.Lock()
         self._work: trio.CancelScope | None = None
-        self._busy = False
         self._sleeper: trio.lowlevel.Task | None = None
         self._numbers = 0
 
@@ -150,6 +148,7 @@ class Supervisor(Child):
                         self._begun()
                         await self._attend()
                 await self._stop_children()
+                self._nursery = None  # it takes nobody new: what is left in it are tasks that are about to end
             if not nursery.cancel_scope.cancelled_caught:
                 reason = self._why()
         except BaseException:
@@ -248,9 +247,13 @@ class Supervisor(Child):
         super()._end(reason, report, handling)
 
     @property
+    def _ending(self) -> bool:
+        return self._stop_reason is not None or self._given_up is not None or self._start_error is not None
+
+    @property
     def stopping(self) -> bool:
         """Whether it restarts nobody any more."""
-        return self._stop_reason is not None or self._given_up is not None or not self.state.alive
+        return self._ending or not self.state.alive
 
     # ------------------------------------------------------------ stopping
     async def _stop_children(self) -> None:
@@ -342,7 +345,7 @@ class Supervisor(Child):
 
     def require_open(self, name: str) -> trio.Nursery:
         """The nursery to start `name` in. Raises `StartFailed` when nothing can be started here any more."""
-        if self._nursery is None or (self._stop_reason is not None or self._given_up is not None):
+        if self._nursery is None or self._ending:
             raise StartFailed(
                 f"supervisor {self.name!r} has stopped or is stopping: nothing can be started under it", actor=name
             )

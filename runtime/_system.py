@@ -71,7 +71,7 @@ class System:
         self.registry: Registry = Registry()
         self.event_bus: EventBus = EventBus()
         self.alarms: Alarms = Alarms()
-        self.topics: Topics = Topics(self)
+        self.topics: Topics = Topics()
         self.letters: DeadLetterGate = DeadLetterGate()
         self.log: logging.Logger = logging.getLogger("trouper.runtime")
         self.outside: Outside = Outside(self)

@@ -19,7 +19,6 @@ from ._traceback_text import said
 
 if TYPE_CHECKING:
     from ._incarnation import Incarnation
-    from ._system import System
 
 
 class Subscription:
@@ -109,8 +108,7 @@ class Feed:
 class Topics:
     """Who subscribes to what in one system."""
 
-    def __init__(self, system: System) -> None:
-        self._system = system
+    def __init__(self) -> None:
         self._topics: dict[str, dict[Subscription | Feed, None]] = {}
         self._closed = False
 
