@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import attrs
 
+from ._calls import Calls, require_outside
 from ._child import Child
 from ._errors import ChildError
 from ._lazy import Dormant
@@ -45,10 +46,11 @@ class ChildCounts:
 class SupervisorRef:
     """The address of a supervisor; comes from the system. It stays valid when the supervisor is restarted."""
 
-    __slots__ = ("_supervisor",)
+    __slots__ = ("_calls", "_supervisor")
 
     def __init__(self, supervisor: Supervisor) -> None:
         self._supervisor = supervisor
+        self._calls: Calls = Calls(supervisor)
 
     def __repr__(self) -> str:
         return f"<SupervisorRef {self.name!r} {self._supervisor.state.value} #{self.incarnation}>"
@@ -102,7 +104,7 @@ class SupervisorRef:
         template = supervisor.flags.children[0] if supervisor._is_dynamic else None
         if template is not None and which == template.id:
             return template
-        child = supervisor._known(which) if isinstance(which, str) else supervisor._child_of(which)
+        child = self._calls.known(which) if isinstance(which, str) else self._calls.child_of(which)
         if child is None:
             raise ChildError(f"{which!r} is no child any more", actor=self.name, reason="not_found")
         return child.spec if template is None else template
@@ -129,12 +131,12 @@ class SupervisorRef:
                 if not callable(template.start):
                     raise TypeError(f"the children of {self.name!r} are supervisors: start_child() takes no arguments")
                 spec = attrs.evolve(template, start=functools.partial(template.start, *args))
-            return _ref(await supervisor.admit_dynamic(spec))
+            return _ref(await self._calls.start_dynamic(spec))
         if len(args) != 1 or not isinstance(args[0], ChildSpec):
             raise TypeError(
                 f"{self.name!r}.start_child{args!r}: give one ChildSpec, as in start_child(ChildSpec(id='a', start=A))"
             )
-        return _ref(await supervisor.admit_child(args[0]))
+        return _ref(await self._calls.start_child(args[0]))
 
     async def terminate_child(self, which: str | Ref[Actor] | SupervisorRef) -> None:
         """Stop a child within its own time; its spec stays (unless it is temporary), and nothing restarts it.
@@ -146,7 +148,7 @@ class SupervisorRef:
             ChildError: `not_found`; `simple_one_for_one` for an id, since those children have none.
             ActorStopped: the supervisor has ended.
         """
-        await self._supervisor.terminate(which)
+        await self._calls.terminate(which)
 
     async def restart_child(self, child_id: str) -> Ref[Actor] | SupervisorRef | None:
         """Start a child that does not run; None if it declined. Cancelled: it is stopped again.
@@ -156,7 +158,7 @@ class SupervisorRef:
             ChildError: `running`, `restarting`, `not_found`, or `simple_one_for_one`.
             ActorStopped: the supervisor has ended.
         """
-        return _ref(await self._supervisor.restart_by_id(child_id))
+        return _ref(await self._calls.restart(child_id))
 
     async def delete_child(self, child_id: str) -> None:
         """Forget the spec of a child that does not run.
@@ -165,7 +167,7 @@ class SupervisorRef:
             ChildError: `running`, `restarting`, `not_found`, or `simple_one_for_one`.
             ActorStopped: the supervisor has ended.
         """
-        await self._supervisor.delete_by_id(child_id)
+        await self._calls.delete(child_id)
 
     async def change(self, spec: SupervisorSpec) -> None:
         """Put new flags and specs in place of the old, for everything that happens from now on.
@@ -179,12 +181,12 @@ class SupervisorRef:
         """
         if not isinstance(spec, SupervisorSpec):
             raise TypeError(f"{self.name!r}.change({shown(spec)}): give a SupervisorSpec")
-        await self._supervisor.change(spec)
+        await self._calls.change(spec)
 
     async def stop(self) -> None:
         """Stop the children in reverse order and wait for it. Cancelled: the stop goes on without you."""
         supervisor = self._supervisor
-        supervisor._require_outside(supervisor, "stop")
+        require_outside(supervisor, "stop")
         if supervisor.supervisor is not None:
             supervisor.supervisor.stop_soon(supervisor)
         await supervisor.wait_stopped()  # bounded by the children's own shutdown times

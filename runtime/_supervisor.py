@@ -35,7 +35,7 @@ from ._child import (
     Child,
 )
 from ._deadline import current
-from ._errors import ActorStopped, AskCycle, ChildError, Ignore, RestartIntensityExceeded, SpecError, StartFailed
+from ._errors import ActorStopped, ChildError, Ignore, RestartIntensityExceeded, StartFailed
 from ._events import ActorRestarting, ActorStarted, Escalated
 from ._intensity import RestartWindow, next_delay
 from ._lazy import Dormant
@@ -44,7 +44,6 @@ from ._restart_rules import Ending, after_exit, directive_for, restarted_ids, sh
 from ._spec import (
     KILLED,
     SHUTDOWN,
-    AutoShutdown,
     ChildSpec,
     Directive,
     ExitKind,
@@ -703,177 +702,6 @@ class Supervisor(Child):
             f"supervisor {self.name!r} has ended or is ending ({self.state.value}); start it again", actor=self.name
         )
 
-    def _require_outside(self, child: Child | Dormant, call: str) -> None:
-        """An actor that waits for its own end, or for the end of what it is in, would wait for ever."""
-        envelope = current.get()
-        while envelope is not None:
-            inside: Child | None = envelope.cell
-            while inside is not None:
-                if inside is child:
-                    raise AskCycle(
-                        f"{call}({child.spec.id!r}) from within {inside.name!r} would wait for its own end. "
-                        "Use `self.ctx.exit()`, or let somebody outside of it call.",
-                        actor=child.name,
-                        chain=(inside.name, child.name),
-                    )
-                inside = inside.owner if isinstance(inside, Supervisor) and inside.owner else inside.supervisor
-            envelope = envelope.origin
-
-    def _require_not_starting(self, call: str) -> None:
-        """A group starts one child after the other: the `on_start` of one cannot wait for the turn of the next."""
-        envelope = current.get()
-        cell: Child | None = envelope.cell if envelope is not None else None
-        while cell is not None:
-            if cell.supervisor is self and cell.state is STARTING and self._turn.locked():
-                raise AskCycle(
-                    f"{call} from the `on_start` of {cell.name!r} would wait for that very start. "
-                    "Call it from a handler, or start the child under `self.ctx`.",
-                    actor=self.name,
-                    chain=(cell.name, self.name),
-                )
-            cell = cell.supervisor
-
-    def _known(self, child_id: str) -> Child:
-        if self._is_dynamic:
-            raise ChildError(
-                f"the children of {self.name!r} are dynamic: they have no ids; call it with a child's ref",
-                actor=self.name,
-                reason="simple_one_for_one",
-            )
-        child = self.children.get(child_id)
-        if isinstance(child, Dormant):
-            child = child.materialise()
-        if child is None:
-            known = ", ".join(self.children) or "none"
-            raise ChildError(
-                f"supervisor {self.name!r} has no child {child_id!r}; there are: {known}",
-                actor=self.name,
-                reason="not_found",
-            )
-        return child
-
-    @trio.lowlevel.enable_ki_protection
-    async def admit_child(self, spec: ChildSpec) -> Child | None:
-        """`SupervisorRef.start_child` of an ordinary supervisor."""
-        self._require_running()
-        if spec.significant and self.flags.auto_shutdown is AutoShutdown.NEVER:
-            raise SpecError(
-                [f"child {spec.id!r} is significant, which means nothing under AutoShutdown.NEVER; leave it out"],
-                spec=f"start_child of supervisor {self.name!r}",
-            )
-        self._require_not_starting("start_child")
-        async with self._turn:
-            self._require_running()
-            return await self.start_child(spec, name=f"{self.name}/{spec.id}")
-
-    @trio.lowlevel.enable_ki_protection
-    async def admit_dynamic(self, spec: ChildSpec) -> Child | None:
-        """`SupervisorRef.start_child` of a dynamic one: not one at a time, its children do not depend on each other."""
-        self._require_running()
-        self._numbers += 1
-        name = f"{self.name}/{spec.id}-{self._numbers}"
-        self.require_open(name)
-        child: Child
-        if isinstance(spec.start, SupervisorSpec):
-            child = Supervisor(self.system, self, spec, name, spec.start)
-        else:
-            child = Cell(self.system, self, spec, name)
-            self.system.registry.register(child)
-        self.children[name] = child
-        return child if await self._start(child, added=True) else None
-
-    def _child_of(self, ref: Ref[Actor] | SupervisorRef) -> Child | None:
-        """The child behind a ref; None for one that was a child and is gone."""
-        child = ref.child_of(self)
-        if child is not None and self.children.get(self.key_of(child)) is child:
-            return child
-        if child is not None and child.supervisor is self:
-            return None
-        raise ChildError(f"{ref!r} is no child of supervisor {self.name!r}", actor=self.name, reason="not_found")
-
-    @trio.lowlevel.enable_ki_protection
-    async def terminate(self, which: str | Ref[Actor] | SupervisorRef) -> None:
-        """`SupervisorRef.terminate_child`: stop a child; its spec stays unless it is temporary, dynamic or spawned."""
-        self._require_running()
-        self._require_not_starting("terminate_child")
-        child = self._known(which) if isinstance(which, str) else self._child_of(which)
-        if child is not None:
-            self._require_outside(child, "terminate_child")
-        if child is not None and self._nursery is not None:
-            # In a task of our own: if the caller is cancelled the stop goes on, and is carried through.
-            ended = trio.Event()
-            self._nursery.start_soon(self._terminate, child, ended)
-            await ended.wait()  # bounded by the child's own shutdown time, and the turns before
-
-    @trio.lowlevel.enable_ki_protection
-    async def _terminate(self, child: Child, ended: trio.Event) -> None:
-        try:
-            async with self._turn:
-                if self.children.get(self.key_of(child)) is child:
-                    await child.stop(SHUTDOWN)
-                    self._absorb(child)
-                    self._rest(child)
-        finally:
-            ended.set()
-
-    @trio.lowlevel.enable_ki_protection
-    async def restart_by_id(self, child_id: str) -> Child | None:
-        """`SupervisorRef.restart_child`."""
-        self._require_running()
-        self._require_not_starting("restart_child")
-        async with self._turn:
-            self._require_running()
-            child = self._resting(child_id)
-            self._revive(child)
-            return child if await self._start(child, added=False) else None
-
-    @trio.lowlevel.enable_ki_protection
-    async def delete_by_id(self, child_id: str) -> None:
-        """`SupervisorRef.delete_child`."""
-        self._require_running()
-        self._require_not_starting("delete_child")
-        async with self._turn:
-            self._require_running()
-            self.forget(self._resting(child_id))
-
-    def _resting(self, child_id: str) -> Child:
-        child = self._known(child_id)
-        if child.phase == "restarting":
-            raise ChildError(
-                f"child {child_id!r} of {self.name!r} is being restarted; `terminate_child` it first",
-                actor=child.name,
-                reason="restarting",
-            )
-        if child.phase == "running":
-            raise ChildError(
-                f"child {child_id!r} of {self.name!r} is running; `terminate_child` it first",
-                actor=child.name,
-                reason="running",
-                ref=cast("Any", child).ref,
-            )
-        return child
-
-    @trio.lowlevel.enable_ki_protection
-    async def change(self, flags: SupervisorSpec) -> None:
-        """New flags and specs, from now on; nobody is started or stopped by it."""
-        self._require_running()
-        async with self._turn:
-            self._require_running()
-            if (flags.strategy is Strategy.SIMPLE_ONE_FOR_ONE) is not self._is_dynamic:
-                raise ChildError(
-                    f"supervisor {self.name!r} cannot change between SIMPLE_ONE_FOR_ONE and another strategy: "
-                    "their children are kept in different ways; start a new one",
-                    actor=self.name,
-                    reason="simple_one_for_one",
-                )
-            if self._is_dynamic:
-                self._change_dynamic(flags.children[0])
-            else:
-                self._change_children(flags)
-            self.flags = flags
-            self.spec: ChildSpec = attrs.evolve(self.spec, start=flags)
-            self.own_window.intensity, self.own_window.period = flags.intensity, flags.period
-
     @staticmethod
     def _take_spec(child: Child, spec: ChildSpec) -> None:
         """From its next life on; a nested supervisor takes its flags up then, too."""
@@ -881,33 +709,6 @@ class Supervisor(Child):
         child.failures = 0
         if isinstance(child, Cell) and not spec.is_supervisor:
             child.start = cast("Any", spec.start)
-
-    def _change_dynamic(self, spec: ChildSpec) -> None:
-        for child in self.children.values():
-            if isinstance(child, Child):
-                child.spec = attrs.evolve(spec, start=child.spec.start)
-
-    def _change_children(self, flags: SupervisorSpec) -> None:
-        for spec in flags.children:
-            present, name = self.children.get(spec.id), f"{self.name}/{spec.id}"
-            if present is None and self.system.registry.find(name) is not None:
-                raise StartFailed(f"the name {name!r} is taken by another actor; nothing was changed", actor=name)
-            if present is not None and (present.kind == "supervisor") is not spec.is_supervisor:
-                raise ChildError(
-                    f"child {spec.id!r} of {self.name!r} is of kind {present.kind} and cannot become another; "
-                    "terminate and delete it first. Nothing was changed",
-                    actor=name,
-                    reason="already_present",
-                )
-        old, self.children = self.children, {}
-        for spec in flags.children:
-            child = old.pop(spec.id, None)
-            if isinstance(child, Child):
-                self._take_spec(child, spec)
-                self.children[spec.id] = child
-            else:
-                self._make(spec, f"{self.name}/{spec.id}").finish()  # present, and not running
-        self.children.update(old)
 
     def node(self) -> ActorNode:
         """This part of the live tree, children in start order."""

@@ -19,6 +19,7 @@ from ._actor import Actor
 from ._administration import SupervisorRef
 from ._alarms import Alarms
 from ._async_with import async_with
+from ._calls import require_outside
 from ._cell import ActorStatistics
 from ._child import ActorNode
 from ._clock import Clock, Seconds
@@ -253,7 +254,7 @@ class System:
 
     async def stop(self) -> None:
         """Stop every actor in reverse order of its start and wait for it."""
-        self.root._require_outside(self.root, "system.stop")
+        require_outside(self.root, "system.stop")
         if self.root.state.alive:
             await self.root.stop()
 

@@ -16,6 +16,9 @@ from .slices import alternate, per_operation
 PAIRS = 200
 """Fewer pairs than this are not judged."""
 
+LONG = 40
+"""So many rounds are enough where one slice is half a second of work."""
+
 Subject = AbstractAsyncContextManager[Work]
 
 
@@ -143,18 +146,14 @@ async def _stop(size: Size) -> dict[str, Sample]:
     }
 
 
-LONG = 40
-"""So many rounds are enough where one slice is half a second of work."""
-
-
 async def _eager(size: Size) -> dict[str, Sample]:
     grown = [footprint.measured("eager", size.eager) / size.eager for _ in range(size.processes)]
-    by_hand = footprint.measured("raw", size.eager) / size.eager
+    by_hand, used = (footprint.measured(kind, size.eager) / size.eager / 1e3 for kind in ("raw", "used"))
     return {
         "eager_actor": Sample(
             values=[each / 1e3 for each in grown],
             needed=6,
-            detail=f"each of {size.eager}, resident; a bare task and channel {by_hand / 1e3:.2f} KB",
+            detail=f"each of {size.eager}, resident; asked once {used:.2f}, a bare task and channel {by_hand:.2f}",
         )
     }
 

@@ -1,10 +1,11 @@
 """What idle actors weigh: the growth of a fresh process, which is why this is a command of its own.
 
-`python -m tests.benchmarks.footprint eager|lazy|raw COUNT` prints the bytes that the process grew by.
+`python -m tests.benchmarks.footprint raw|eager|used|lazy COUNT` prints the bytes that the process grew by.
 """
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import subprocess
@@ -57,20 +58,31 @@ async def raw(count: int) -> int:
     return grown
 
 
-async def actors(count: int, **options: object) -> int:
-    """Idle actors under the root of one system, refs kept."""
+async def actors(count: int, *, asked: bool = False, lazy: bool = False) -> int:
+    """Idle actors under the root of one system, refs kept; each `asked` once before, or not."""
     import trouper
 
-    from .subjects import Server
+    from .subjects import Echo, Server
 
     async with trouper.open_system("bench") as system:
 
         async def make(number: int) -> object:
-            refs = [await system.spawn(Server, **options) for _ in range(number)]
+            refs = [await system.spawn(Server, lazy=lazy) for _ in range(number)]
+            if asked:
+                for ref in refs:
+                    await ref.ask(Echo(1))
             await trio.testing.wait_all_tasks_blocked()
             return refs
 
         return await _growth(make, count)
+
+
+KINDS: dict[str, Callable[[int], Awaitable[int]]] = {
+    "raw": raw,
+    "eager": actors,
+    "used": functools.partial(actors, asked=True),
+    "lazy": functools.partial(actors, lazy=True),
+}
 
 
 def measured(kind: str, count: int) -> int:
@@ -82,22 +94,5 @@ def measured(kind: str, count: int) -> int:
     return int(done.stdout)
 
 
-def main(kind: str, count: int) -> None:
-    """Print the growth."""
-    if kind == "raw":
-        grown = trio.run(raw, count)
-    elif kind == "eager":
-        grown = trio.run(actors, count)
-    else:
-
-        async def lazy() -> int:
-            return await actors(count, lazy=True)
-
-        grown = trio.run(lazy)
-    print(grown)
-    sys.stdout.flush()
-    os._exit(0)  # a hundred thousand actors were stopped already; only the interpreter's own clean-up is cut
-
-
 if __name__ == "__main__":
-    main(sys.argv[1], int(sys.argv[2]))
+    print(trio.run(KINDS[sys.argv[1]], int(sys.argv[2])))
