@@ -11,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from tests.benchmarks import kernel, peers
+from tests.benchmarks.checks import CountingBus
 from tests.benchmarks.figures import MEASUREMENTS
 from tests.benchmarks.interval import Figure, at_least, at_most, median_interval
 from tests.benchmarks.slices import alternate
+from tests.benchmarks.subjects import server
 
 
 @pytest.mark.parametrize(
@@ -103,6 +105,17 @@ def test_every_figure_is_measured_and_printed(capsys: pytest.CaptureFixture[str]
     }
     assert rows["lost_at_a_crash"]["median"] == 0
     assert rows["lost_at_a_crash"]["verdict"] == "HOLDS"
+
+
+async def test_the_counter_of_checks_sees_a_check() -> None:
+    """An ask makes none; if the counter were blind it would say so too. The end of an actor makes some."""
+    async with server() as ref:
+        ref._cell.system.event_bus.__class__ = CountingBus
+        before = CountingBus.looked
+        ref.stop()
+        await ref.wait_stopped()
+
+        assert CountingBus.looked > before
 
 
 def test_a_measurement_that_breaks_is_said_and_fails_the_command(

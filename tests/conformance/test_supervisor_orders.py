@@ -116,7 +116,7 @@ def test_a_sibling_that_never_got_its_turn_is_not_left_restarting() -> None:
         ),
     )
 
-    trace = kernel.replay(scenario, Pace(start=1.0, calls=(1.0,)))
+    trace = kernel.replay(scenario, Pace(start=1.0, calls=(0.5,)))
 
     assert trace[-3:] == [
         "op 3 which -> [{a,undefined},{b,undefined}]",
