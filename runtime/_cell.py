@@ -275,14 +275,14 @@ class Cell(Child):
         self.system.log.warning("[%s] goes on after %s", self.name, said(error))
         self.keep(report)
 
-    def life_over(self, reason: ExitReason, report: CrashReport | None, handling: tuple[str, ...]) -> None:
+    def life_over(self, reason: ExitReason, handling: tuple[str, ...]) -> None:
         """The last thing an incarnation does."""
         self._life = None
         self.mailbox.sleeper = None
         if self.stash:  # what a life had set aside waits for the next one, in front of the rest
             self.unstash()
         self.attention = True
-        self._end(reason, report, handling)
+        self._end(reason, handling)
 
     def unstash(self) -> None:
         """Put what was set aside back in front of everything that waits, in its order."""

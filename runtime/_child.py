@@ -290,7 +290,7 @@ class Child:
                 now = self.system.clock.now()
                 events.emit(Unstoppable(at=now, actor=self.name, waited=waited, stack=stack))
 
-    def _end(self, reason: ExitReason, report: CrashReport | None = None, handling: tuple[str, ...] = ()) -> None:
+    def _end(self, reason: ExitReason, handling: tuple[str, ...] = ()) -> None:
         """A life is over: note it, tell who waits or watches, and let the supervisor decide."""
         self._task = None
         self.set_alarm(None)
@@ -299,8 +299,6 @@ class Child:
             self.crashes += 1
             text = said(cast("BaseException", reason.error))
             self.system.log.warning("[%s] incarnation %d crashed: %s", self.name, self.incarnation, text)
-        if report is not None:
-            self.keep(report)
         events = self.system.event_bus
         if events.active:
             now, number = self.system.clock.now(), self.incarnation

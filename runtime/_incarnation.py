@@ -78,7 +78,6 @@ class Incarnation:
         "nursery",
         "per_route",
         "progressed",
-        "report",
         "running",
         "scope",
         "snapshots",
@@ -103,7 +102,6 @@ class Incarnation:
         self.cancelled: bool = False  # and has noticed
         self.error: BaseException | None = None  # what it crashed with
         self.exit_reason: ExitReason | None = None  # what it wants to end with
-        self.report: CrashReport | None = None
         self.handling_at_end: tuple[str, ...] = ()
         self.unsolicited: Envelope = Envelope(None, cell)  # stands for every bare tell, one after another
         self.unsolicited.route = None
@@ -175,7 +173,7 @@ class Incarnation:
                 self.gone = True
                 self._let_go()
                 self._hand_on_links(reason)
-                cell.life_over(reason, self.report, self.handling_at_end)
+                cell.life_over(reason, self.handling_at_end)
 
     async def _stop_family(self) -> None:
         if self.family is not None:
@@ -310,7 +308,7 @@ class Incarnation:
     def _note_crash(self, error: BaseException) -> None:
         if self.error is None:
             self.error = error
-            self.report = self._reported(error)
+            self.cell.keep(self._reported(error))  # before its askers learn of it: they may look
         self._fail_in_hand(crashed(self.error))
 
     def _reported(self, error: BaseException) -> CrashReport:

@@ -271,15 +271,16 @@ class Ref(Generic[A_co]):
 
         Raises:
             ActorStopped: the actor had stopped, or stopped while there was no room.
-            MailboxFull: the mailbox was full, and its overflow policy is FAIL.
+            MailboxFull: the mailbox was full, and its overflow policy is FAIL; or it is full and the handler that
+                sends is the one it waits for, so that there would never be room.
         """
         await trio.lowlevel.checkpoint_if_cancelled()
         cell = self._cell
         item = self._item(message, "tell")
         if cell.mailbox.offer(item) or places(cell, item):
             await trio.lowlevel.cancel_shielded_checkpoint()
-        elif not await cell.mailbox.put(item):
-            raise cell.stopped_error()
+        else:
+            await _wait_to_tell(cell, item)
 
     @awaited("ref.tell_many(messages)", "await ref.tell_many(messages)")
     @trio.lowlevel.enable_ki_protection
@@ -308,8 +309,8 @@ class Ref(Generic[A_co]):
                 mailbox.push(item)
                 if mailbox.sleeper is not None:
                     mailbox.poke()
-            elif not places(cell, item) and not await mailbox.put(item):
-                raise cell.stopped_error()
+            elif not places(cell, item):
+                await _wait_to_tell(cell, item)
             if not sent % TELL_BURST:
                 await trio.lowlevel.checkpoint()
         await trio.lowlevel.cancel_shielded_checkpoint()
@@ -474,6 +475,19 @@ def _deadline(cell: Cell, origin: Envelope | None, timeout: Seconds | None) -> S
     if timeout is not None:
         return min(deadline, trio.current_time() + timeout)
     return trio.current_time() + cell.system.ask_timeout if deadline == INF else deadline
+
+
+async def _wait_to_tell(cell: Cell, item: object) -> None:
+    """Queue a tell when there is room, however long that takes: bound it with a cancel scope. Cancelled: not sent.
+
+    Raises:
+        ActorStopped: the actor stopped meanwhile.
+        MailboxFull: the handler that sends it is what the mailbox waits for, so there will never be room.
+    """
+    if ask_chain(current.get(), cell) is not None:
+        raise cell.full_error()
+    if not await cell.mailbox.put(item):
+        raise cell.stopped_error()
 
 
 async def _wait_for_room(cell: Cell, envelope: Envelope) -> None:

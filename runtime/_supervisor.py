@@ -59,7 +59,6 @@ if TYPE_CHECKING:
 
     from ._actor import Actor
     from ._administration import SupervisorRef
-    from ._crash_report import CrashReport
     from ._ref import Ref
     from ._system import System
 
@@ -236,14 +235,14 @@ class Supervisor(Child):
         if self.on_give_up is None:
             super()._report(reason)
 
-    def _end(self, reason: ExitReason, report: CrashReport | None = None, handling: tuple[str, ...] = ()) -> None:
+    def _end(self, reason: ExitReason, handling: tuple[str, ...] = ()) -> None:
         above = self.supervisor
         tell = above.on_give_up if above is not None and above.supervisor is None and above.stopping else None
         if self._given_up is not None and tell is not None and self.spec.restart is Restart.PERMANENT:
             # The block has ended before the root could learn of it; it must not end as if all had been well.
             tell(self._given_up)
         self._nursery = None
-        super()._end(reason, report, handling)
+        super()._end(reason, handling)
 
     @property
     def _ending(self) -> bool:

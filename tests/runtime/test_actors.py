@@ -463,3 +463,30 @@ async def test_wrong_use_of_a_ref_says_the_right_line() -> None:
             await counter.ask(Reset())
         with pytest.raises(TypeError, match="no handler for"):
             counter.tell_nowait(Unknown())
+
+
+async def test_telling_itself_into_its_own_full_mailbox_raises_instead_of_waiting_for_ever(autojump_clock) -> None:
+    """Only this very handler's end could make room; through another actor it is the same circle."""
+
+    @attrs.frozen
+    class Flood(Ask[str]):
+        pass
+
+    class Talker(Actor):
+        @handler
+        async def flood(self, message: Flood) -> str:
+            try:
+                for _ in range(3):
+                    await self.ctx.ref.tell(Reset())
+            except MailboxFull as full:
+                return str(full)
+            return "there was room"
+
+        @handler
+        async def reset(self, message: Reset) -> None:
+            pass
+
+    async with open_system() as system:
+        talker = await system.spawn(Talker, name="talker", mailbox=Mailbox(capacity=2))
+
+        assert "'talker' is full (2 messages)" in await talker.ask(Flood(), timeout=5)
