@@ -6,6 +6,7 @@ nothing of a life is ever awaited by the supervisor in a way that its crash coul
 
 from __future__ import annotations
 
+import abc
 import enum
 import functools
 import math
@@ -58,7 +59,7 @@ for _state in CellState:  # an attribute: the hash of an enum's member, which a 
     _state.alive = _state in (STARTING, RUNNING, STOPPING)
 
 
-class Child:
+class Child(abc.ABC):
     """See the head of this file. Made by a supervisor."""
 
     __slots__ = (
@@ -120,15 +121,17 @@ class Child:
         self.awaited: bool = False  # somebody waits for the start of this life, and deals with its failure
 
     # ------------------------------------------------------------ what the kinds of children do in their own way
+    @abc.abstractmethod
     def _poke(self) -> None:
-        raise NotImplementedError
+        """Wake its task."""
 
+    @abc.abstractmethod
     def _life_of_its_own(self) -> Callable[[], Awaitable[None]]:
-        raise NotImplementedError
+        """What the task of the next life runs."""
 
+    @abc.abstractmethod
     def _cut(self, why: str) -> bool:
         """Cancel the life that runs, if one does."""
-        raise NotImplementedError
 
     @property
     def over(self) -> bool:
@@ -142,10 +145,11 @@ class Child:
             return "restarting"
         return "undefined" if self.state in {STOPPED, NEW} else "running"
 
+    @abc.abstractmethod
     def down(self, reason: ExitReason) -> Down:
         """The record that monitors get."""
-        raise NotImplementedError
 
+    @abc.abstractmethod
     def _closed(self) -> None:
         """It will not run again, unless it is revived."""
 
