@@ -117,8 +117,8 @@ class Ref(Generic[A_co]):
                         answer = life.run_inline(route, message, origin, timeout)
                     else:
                         if origin is None:
-                            system.inline = system.outside
-                            system.inline.carried = None
+                            system.inline = outside = system.outside
+                            outside.carried = None
                         answer = route.function(life.actor, message)
                         if type(answer) is CoroutineType:
                             raise returned_coroutine(route, cast("Any", answer))
