@@ -2,7 +2,7 @@
 
 The channel carries the messages, in batches: whoever sends while the newest batch is still in the channel adds to it.
 So a burst pays for the two calls of the channel (200 and 65 ns, a quarter of a whole tell) once and not once a message;
-with them paid each time `tell_nowait` was 6.4 times as fast as a channel's send and receive, and is 8 times like this
+with them paid each time `tell_nowait` was 6.4 times as fast as a channel's send and receive, and is 9 times like this
 (`python -m tests.benchmarks.kernel --only tell_nowait`). The bound is on messages, not on batches.
 
 Two things are ours. An idle actor sleeps in its own place, not inside `receive()`, so that an order reaches it without
