@@ -107,6 +107,8 @@ class Context:
     def stash(self) -> None:
         """Set the message in hand aside until `unstash_all`; its ask stays open, its deadline goes on.
 
+        Done when the handler returns: an `unstash_all` in the same handler does not bring this one back.
+
         Raises:
             MailboxFull: as many as the mailbox holds are set aside already.
             RuntimeError: not in an exclusive handler, or twice for one message.

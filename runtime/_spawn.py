@@ -59,7 +59,7 @@ async def spawn_under(
     **options: Any,
 ) -> Ref[Any]:
     """Start an actor under `supervisor`; see `System.spawn`."""
-    check_factory(actor)
+    check_factory(actor, "await system.spawn({})" if supervisor.owner is None else "await self.ctx.spawn({})")
     registry = supervisor.system.registry
     if name is None:
         stem = (getattr(actor, "__name__", None) or type(actor).__name__).lower()
@@ -67,8 +67,8 @@ async def spawn_under(
         while name in supervisor.children:
             name = registry.unique(stem, name)
     start = functools.partial(actor, *args) if args else actor
-    budget = SupervisorSpec(intensity=intensity, period=period) if (intensity, period) != (3, 5.0) else None
-    del budget  # built only to be checked: a wrong intensity or period is an error now, not at the first crash
+    if (intensity, period) != (3, 5.0):  # a wrong one is an error now, not at the first crash
+        SupervisorSpec(intensity=intensity, period=period)
     if lazy:
         supervisor.require_open(name)
         template = supervisor.system.lazy_template(options, intensity, period)
