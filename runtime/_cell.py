@@ -226,7 +226,8 @@ class Cell(Child):
 
     def gone_error(self) -> ActorError:
         """Why a message that waits will not be handled: the actor never started, or has stopped."""
-        if self._start_error is not None and self.incarnation == 1:
+        stopped = isinstance(self._start_error, ActorStopped)  # while it started: that is no failure of the start
+        if self._start_error is not None and self.incarnation == 1 and not stopped:
             error: StartFailed = self._start_failed(self._start_error)
             error.__cause__ = self._start_error
             return error
