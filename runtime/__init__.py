@@ -3,9 +3,11 @@
 from ._actor import Actor
 from ._administration import ChildCounts, ChildInfo, SupervisorRef
 from ._bucket import BucketStatistics, Lease, Limits, TokenBucket
+from ._budget import SPENDS, Budget, Ledger, Reservation, Spend, Spending
 from ._cell import ActorStatistics
 from ._child import ActorNode, CellState
 from ._clock import Clock, Seconds
+from ._condition import Condition
 from ._context import Context
 from ._crash_report import CrashReport
 from ._deadline import carry
@@ -23,6 +25,7 @@ from ._errors import (
     BadResult,
     BudgetExceeded,
     ChildError,
+    ConditionFailed,
     ConfigError,
     ConfigProblem,
     GoalRefused,
@@ -38,6 +41,7 @@ from ._errors import (
     MemoryRefused,
     ModelTimeout,
     ModelUnavailable,
+    NotWaiting,
     PermissionRefused,
     PlanError,
     PlanningError,
@@ -46,14 +50,17 @@ from ._errors import (
     RateLimited,
     Refused,
     RestartIntensityExceeded,
+    RunError,
     SpecError,
     StartFailed,
     StepError,
     StepTimeout,
     StreamTruncated,
+    ToolDied,
     ToolError,
     TrouperError,
     UnknownField,
+    UnknownRun,
     error_json,
 )
 from ._events import (
@@ -69,7 +76,10 @@ from ._events import (
     Suspended,
     Unstoppable,
 )
+from ._for_each import ForEach
 from ._handler import OnCancel, handler
+from ._journal import Journal, MemoryJournal, Record
+from ._makers import maker
 from ._monitor import Down, Monitor
 from ._plan import (
     ActionCall,
@@ -85,8 +95,10 @@ from ._plan import (
     problems_json,
 )
 from ._plan_schema import plan_schema
+from ._plan_stream import PlanStream
 from ._ready import ReadySet, critical_path, rank, sequential
 from ._ref import Ref
+from ._refs import INDEX, ITEM, Compiled
 from ._spec import (
     KILLED,
     NORMAL,
@@ -111,9 +123,12 @@ from ._timers import Timer
 from ._topics import Feed
 
 __all__ = [
+    "INDEX",
+    "ITEM",
     "KILLED",
     "NORMAL",
     "SHUTDOWN",
+    "SPENDS",
     "ActionCall",
     "ActionSignature",
     "Actor",
@@ -136,6 +151,7 @@ __all__ = [
     "BadResponse",
     "BadResult",
     "BucketStatistics",
+    "Budget",
     "BudgetExceeded",
     "CellState",
     "ChildCounts",
@@ -144,6 +160,9 @@ __all__ = [
     "ChildSpec",
     "Clock",
     "Compensation",
+    "Compiled",
+    "Condition",
+    "ConditionFailed",
     "ConfigError",
     "ConfigProblem",
     "Context",
@@ -158,24 +177,29 @@ __all__ = [
     "ExitReason",
     "Fallback",
     "Feed",
+    "ForEach",
     "GoalRefused",
     "HandlerStuck",
     "Ignore",
     "InDoubt",
     "Items",
+    "Journal",
     "JournalError",
     "LLMError",
     "Lease",
+    "Ledger",
     "LengthCut",
     "Limits",
     "LinkedActorDown",
     "Mailbox",
     "MailboxFull",
     "MemoryFailed",
+    "MemoryJournal",
     "MemoryRefused",
     "ModelTimeout",
     "ModelUnavailable",
     "Monitor",
+    "NotWaiting",
     "OnCancel",
     "Overflow",
     "PermissionRefused",
@@ -183,18 +207,24 @@ __all__ = [
     "PlanError",
     "PlanProblem",
     "PlanSource",
+    "PlanStream",
     "PlanUnusable",
     "PlanningError",
     "RateLimited",
     "ReadySet",
+    "Record",
     "Ref",
     "Refused",
+    "Reservation",
     "Restart",
     "RestartIntensityExceeded",
     "Resumed",
+    "RunError",
     "Seconds",
     "Shutdown",
     "SpecError",
+    "Spend",
+    "Spending",
     "StartFailed",
     "Step",
     "StepError",
@@ -211,9 +241,11 @@ __all__ = [
     "Tell",
     "Timer",
     "TokenBucket",
+    "ToolDied",
     "ToolError",
     "TrouperError",
     "UnknownField",
+    "UnknownRun",
     "Unstoppable",
     "Watchdog",
     "carry",
@@ -222,6 +254,7 @@ __all__ = [
     "critical_path",
     "error_json",
     "handler",
+    "maker",
     "open_system",
     "parse_plan",
     "plan_schema",

@@ -22,10 +22,12 @@ TrouperError
 │   └── PlanUnusable                 the model's answers did not become a plan within the repairs allowed
 ├── StepError                        one step could not be run or did not succeed
 │   ├── UnknownField                 a reference names a field that the result does not have
+│   ├── ConditionFailed              a condition cannot be decided: what it compares does not compare
 │   ├── StepTimeout                  the step's own time was over
 │   └── ToolError                    the tool said so, or raised
 │       ├── BadArguments             the tool was given what it does not take
 │       ├── BadResult                the tool gave back what nobody can use
+│       ├── ToolDied                 the tool's process ended without a result
 │       └── PermissionRefused        the permission policy does not allow it
 ├── LLMError                         the model could not be asked, or its answer not be used
 │   ├── RateLimited
@@ -40,6 +42,9 @@ TrouperError
 ├── BudgetExceeded
 ├── MemoryFailed                     the memory could not be read or written
 │   └── MemoryRefused                the memory was asked for what it does not do; nothing was done
+├── RunError                         a run was asked for what it does not have
+│   ├── UnknownRun                   the journal has no run of that id
+│   └── NotWaiting                   the run waits for no such answer, or for nothing at all
 ├── JournalError
 ├── InDoubt                          nobody can say whether the effect happened
 └── ConfigError                      all mistakes of a configuration at once, in `.problems`
@@ -83,7 +88,6 @@ ProblemKind = Literal[
     "unknown_field",
     "invalid_json",
     "duplicate_key",
-    "unsupported_policy",
 ]
 
 
@@ -285,6 +289,12 @@ class UnknownField(StepError):
     kind = "unknown_field"
 
 
+class ConditionFailed(StepError):
+    """A condition cannot be decided: the values it compares do not compare."""
+
+    kind = "condition"
+
+
 class StepTimeout(StepError):
     """The step did not end within its own time."""
 
@@ -318,6 +328,12 @@ class BadResult(ToolError):
     """The tool gave back something that is not data, or too much of it."""
 
     kind = "bad_result"
+
+
+class ToolDied(ToolError):
+    """The process that a tool ran in ended without giving a result: killed, crashed, or over one of its limits."""
+
+    kind = "tool_died"
 
 
 class PermissionRefused(ToolError):
@@ -422,6 +438,24 @@ class MemoryRefused(MemoryFailed):
     """The memory was asked for what it does not do: an empty text, a `k` of 0. Nothing was done."""
 
     kind = "memory_refused"
+
+
+class RunError(TrouperError):
+    """A run was asked for something it does not have; nothing was done."""
+
+    kind = "run"
+
+
+class UnknownRun(RunError):
+    """The journal has no run of that id."""
+
+    kind = "unknown_run"
+
+
+class NotWaiting(RunError):
+    """The run waits for no such answer, or cannot go on because it has ended or is at work."""
+
+    kind = "not_waiting"
 
 
 class JournalError(TrouperError):

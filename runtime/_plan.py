@@ -10,21 +10,22 @@ and the cost is linear in the size of the plan, up to sorting each step's depend
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
-import attrs
-
+from ._budget import Budget
+from ._collector import collector_paused
 from ._errors import PlanError
 from ._nearest import listed, suggestion
-from ._plan_catalogue import ActionSignature, catalogue_from_json
+from ._plan_catalogue import ActionSignature, Catalogue, catalogue_from_json
 from ._plan_check import check
 from ._plan_data import Path, adopt
-from ._plan_fields import as_id
+from ._plan_fields import as_id, read_budget
+from ._plan_finished import Before, before, old_steps, without_finished
 from ._plan_json import REPORTED, Document
+from ._plan_object import Plan
 from ._plan_report import Report, report_repeated_keys, shown
 from ._plan_steps import read_step
 from ._plan_text import read_text
-from ._ready import critical_path, sequential
 from ._step import ActionCall, Compensation, Fallback, Step
 
 __all__ = [
@@ -46,65 +47,13 @@ _ENVELOPE = frozenset({"goal", "reasoning", "reason", "complexity", "success", "
 """What an object without any steps may say beside them: the planner found nothing to do."""
 
 
-def _by_id(plan: Plan) -> dict[int, Step]:
-    return {step.id: step for step in plan.steps}
-
-
-@attrs.frozen(kw_only=True)
-class Plan:
-    """Steps that can be run: made by `parse_plan`, which has checked them; not built by hand.
-
-    Attributes:
-        steps: In the order of the document, which need not be an order to run them in.
-        dependencies: For each step, in plan order, whom it waits for: listed and referenced, in plan order.
-        levels: The steps by the longest chain that leads to them; inside a level in plan order.
-        goal: What the plan is for.
-        reasoning: What the planner noted about it.
-    """
-
-    steps: tuple[Step, ...]
-    dependencies: Mapping[int, tuple[int, ...]]
-    levels: tuple[tuple[int, ...], ...]
-    goal: str | None = None
-    reasoning: str | None = None
-    _steps_by_id: Mapping[int, Step] = attrs.field(
-        default=attrs.Factory(_by_id, takes_self=True), init=False, eq=False, repr=False
-    )
-
-    def step(self, step_id: int) -> Step:
-        """The step with this id.
-
-        Raises:
-            KeyError: there is none.
-        """
-        if step_id not in self._steps_by_id:
-            raise KeyError(f"the plan has no step {step_id}; it has {listed(self._steps_by_id)}")
-        return self._steps_by_id[step_id]
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """One order in which the steps can run one after another; the document's wherever that is possible."""
-        return sequential(self.dependencies)
-
-    @property
-    def critical_path(self) -> tuple[int, ...]:
-        """The longest chain of steps; with measured times use `critical_path` of the ready set's module."""
-        return critical_path(self.dependencies)
-
-    def as_json(self) -> dict[str, object]:
-        """The plan in its one canonical spelling; `parse_plan` of it gives an equal plan. The caller's to change."""
-        notes = {name: note for name in ("goal", "reasoning") if (note := getattr(self, name)) is not None}
-        return {**notes, "steps": [step.as_json() for step in self.steps]}
-
-    def as_mermaid(self) -> str:
-        """The plan as a Mermaid flowchart, an arrow from each dependency to the step that waits for it."""
-        boxes = [f'  s{step.id}["{step.id} {_mermaid_text(step.action)}"]' for step in self.steps]
-        arrows = [f"  s{d} --> s{step}" for step, needs in self.dependencies.items() for d in needs]
-        return "\n".join(["graph TD", *boxes, *arrows]) + "\n"
-
-
 def parse_plan(
-    source: PlanSource, *, catalogue: Mapping[str, ActionSignature] | None = None, goal: str | None = None
+    source: PlanSource,
+    *,
+    catalogue: Mapping[str, ActionSignature] | None = None,
+    goal: str | None = None,
+    finished: Mapping[int, Step] | None = None,
+    taken: Collection[int] = (),
 ) -> Plan:
     """Make a plan of a model's answer, of JSON text, or of decoded JSON; nothing of `source` is kept.
 
@@ -117,10 +66,18 @@ def parse_plan(
         catalogue: The actions there are. With it actions, parameters and the fields that references name
             are checked too.
         goal: What the plan is for; goes before what the document says.
+        finished: Steps of an earlier plan that have their results. They come first in the new plan; new steps
+            may refer to them, and a step that only repeats one of them is that one.
+        taken: Ids that no new step may have, such as those of steps that have failed.
 
     Raises:
         PlanError: the plan cannot be run; `problems` has every reason, in document order.
     """
+    with collector_paused():
+        return _parsed(source, catalogue, goal, before(finished, taken))
+
+
+def _parsed(source: PlanSource, catalogue: Catalogue | None, goal: str | None, earlier: Before) -> Plan:
     report = Report()
     document = _read(source, report)
     bare = isinstance(document.value, list)
@@ -129,17 +86,21 @@ def parse_plan(
     if document.repeated:
         report_repeated_keys(document.value, bare, report)
     drafts = [read_step(index, entry, report) for index, entry in enumerate(entries)]
-    checked = check(drafts, catalogue, report)
+    if earlier.steps:
+        drafts = without_finished(drafts, earlier)
+    checked = check(drafts, catalogue, report, earlier)
     notes = {} if not isinstance(document.value, dict) else document.value
     said_goal = _goal(notes, report)
+    budget = _budget(notes, report)
     report.raise_if_any()
     reasoning = notes.get("reasoning")
     return Plan(
-        steps=tuple(draft.step() for draft in drafts),
+        steps=(*old_steps(earlier), *(draft.step() for draft in drafts)),
         dependencies=checked.dependencies,
         levels=checked.levels,
         goal=said_goal if goal is None else goal,
         reasoning=reasoning if isinstance(reasoning, str) else None,
+        budget=budget,
     )
 
 
@@ -173,7 +134,8 @@ def _read(source: object, report: Report) -> Document:
 
 def _step_of(path: Path, entries: list[object]) -> int | None:
     """The id of the step that a path leads into, where that is clear."""
-    entry = entries[path[1]] if len(path) > 1 and isinstance(path[1], int) else None
+    place = path[1] if len(path) > 1 and path[0] == "steps" else None
+    entry = entries[place] if isinstance(place, int) and entries else None
     return as_id(entry.get("id")) if isinstance(entry, dict) else None
 
 
@@ -212,5 +174,11 @@ def _goal(notes: Mapping[str, object], report: Report) -> str | None:
     return None
 
 
-def _mermaid_text(text: str) -> str:
-    return text.replace("&", "#amp;").replace('"', "#quot;").replace("\n", " ")
+def _budget(notes: Mapping[str, object], report: Report) -> Budget | None:
+    limits = notes.get("budget")
+    if limits is None or limits is REPORTED:
+        return None
+    budget, problems = read_budget(limits)
+    for path, message in problems:
+        report.add("wrong_type", ("budget", *path), f"{'.'.join(map(str, ('budget', *path)))!r} {message}")
+    return budget

@@ -11,18 +11,25 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import Any, Final, TypeGuard
 
-from ._plan_report import shown
+import attrs
+
+from ._budget import Budget
+from ._nearest import listed, suggestion
+from ._plan_data import Path
+from ._plan_json import REPORTED
+from ._plan_report import short, shown
 from ._refs import Reference, split_references
 
 MAX_ID: Final = 2**63 - 1
 """The largest step id: what every database keeps in one integer."""
 
+_LIMITS: Final = tuple(field.name for field in attrs.fields(Budget))
 _ID_TEXT = re.compile(r"(?:\$?step[ _-]?)?([0-9]{1,19})", re.IGNORECASE | re.ASCII)
 
 
-class Unfit(Exception):
+class Unfit(ValueError):
     """The value does not fit its key; the message says why, beginning with a verb."""
 
 
@@ -69,7 +76,7 @@ def _backoff(value: object) -> object:
 
 
 def _retries(value: object) -> object:
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_ID:
+    if _whole(value, 0):
         return value
     raise Unfit(f"is {shown(value)}, not a whole number, 0 or more")
 
@@ -81,9 +88,9 @@ def _text(value: object) -> object:
 
 
 def _join(value: object) -> object:
-    if isinstance(value, str) and value in {"all", "any"}:
+    if (isinstance(value, str) and value in {"all", "any"}) or _whole(value, 1):
         return value
-    raise Unfit(f"is {shown(value)}, not 'all' or 'any'")
+    raise Unfit(f"is {shown(value)}, not 'all', 'any' or how many of the dependencies are enough")
 
 
 def _approval(value: object) -> object:
@@ -92,14 +99,47 @@ def _approval(value: object) -> object:
     raise Unfit(f"is {shown(value)}, not true, false or the question to ask")
 
 
-def _for_each(value: object) -> object:
-    if isinstance(value, list):
-        return value
-    if isinstance(value, str) and value.startswith("$"):
-        parts = split_references(value)
-        if len(parts) == 1 and isinstance(parts[0], Reference):
+def one_reference(value: object, *, item: bool = False) -> bool:
+    """Whether a value is a text that is exactly one bare reference."""
+    if not isinstance(value, str) or not value.startswith("$"):
+        return False
+    parts = split_references(value, item=item)
+    return len(parts) == 1 and isinstance(parts[0], Reference)
+
+
+def read_budget(value: object) -> tuple[Budget | None, list[tuple[Path, str]]]:
+    """The budget a plan gives, without what is wrong in it; the path of each problem begins below its key."""
+    if not isinstance(value, dict):
+        return None, [((), f"is {shown(value)}, not an object of limits: {listed(_LIMITS)}")]
+    limits: dict[str, Any] = {}
+    problems: list[tuple[Path, str]] = []
+    for name, limit in value.items():
+        if name not in _LIMITS:
+            message = f"is not known here; there are {listed(_LIMITS)}{suggestion(short(name), _LIMITS)}"
+            problems.append(((name,), message))
+        elif limit is not None and limit is not REPORTED:
+            try:
+                limits[name] = _limit(name, limit)
+            except Unfit as unfit:
+                problems.append(((name,), str(unfit)))
+    return Budget(**limits), problems
+
+
+def _limit(name: str, value: object) -> int | float:
+    if name in {"cost", "seconds"}:
+        wanted = "a number above 0"
+        number = _number(value, wanted)
+        if number > 0:
+            return number
+    else:
+        wanted = "a whole number, 1 or more"
+        if _whole(value, 1):
             return value
-    raise Unfit(f"is {shown(value)}, not a list or one bare reference such as $step1.items")
+    raise Unfit(f"is {shown(value)}, not {wanted}")
+
+
+def _whole(value: object, least: int) -> TypeGuard[int]:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= MAX_ID
 
 
 def _note(value: object) -> object:
@@ -112,12 +152,10 @@ POLICIES: Mapping[str, Callable[[object], object]] = {
     "timeout_s": _timeout,
     "max_retries": _retries,
     "retry_backoff_s": _backoff,
-    "condition": _text,
-    "for_each": _for_each,
     "join": _join,
     "approval": _approval,
     "idempotency_key": _text,
     "reasoning": _note,
     "expected_output": _note,
 }
-"""The check of each optional key whose value is not a call. `null` is as good as absent and not checked."""
+"""The check of each optional key whose value is kept as it is. `null` is as good as absent and not checked."""

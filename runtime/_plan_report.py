@@ -30,6 +30,11 @@ class Report:
         problem = PlanProblem(kind=kind, message=message, step=step, path=path_text(path))
         self._found.append((self._place(path), problem))
 
+    @property
+    def clean(self) -> bool:
+        """Nothing is wrong so far."""
+        return not self._found
+
     def raise_if_any(self) -> None:
         """Raise every problem noted so far, if there is one.
 

@@ -6,9 +6,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from ._for_each import MAX_ITEMS
 from ._plan_catalogue import ActionSignature
 from ._plan_data import fresh_copy
 from ._plan_fields import MAX_ID
+from ._step import SUB_PLAN
 
 Schema = dict[str, object]
 
@@ -17,6 +19,10 @@ _REFERENCE: Schema = {"type": "string", "pattern": r"\$step[0-9]+"}
 _ID: Schema = {"type": "integer", "minimum": 0, "maximum": MAX_ID}
 _TEXT: Schema = {"type": "string", "pattern": r"\S"}
 _IDS: Schema = {"type": "array", "items": _ID, "description": "The ids of the steps that must be done before."}
+_AMOUNT: Schema = {"type": "number", "exclusiveMinimum": 0}
+_COUNT: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_ID}
+_STEP: Schema = {"$ref": "#/$defs/step"}
+_STEPS: Schema = {"type": "array", "minItems": 1, "items": _STEP}
 
 
 def plan_schema(actions: Mapping[str, ActionSignature] | None = None) -> dict[str, object]:
@@ -27,18 +33,19 @@ def plan_schema(actions: Mapping[str, ActionSignature] | None = None) -> dict[st
     only these actions with only their parameters. A schema cannot say that ids are unique or that there is
     no cycle: `parse_plan` remains the judge.
     """
-    step = _any_step() if actions is None else _step_of(actions)
-    steps: Schema = {"type": "array", "minItems": 1, "items": {"$ref": "#/$defs/step"}}
-    envelope: Schema = {
-        "type": "object",
-        "properties": {"goal": {"type": "string"}, "reasoning": {"type": "string"}, "steps": steps},
-        "required": ["steps"],
-    }
-    top = {"$schema": _DIALECT, "title": "Plan", "$defs": {"step": step}}
     if actions is None:
-        return _own({**top, "anyOf": [steps, envelope]})
-    properties = {"reasoning": {"type": "string"}, "steps": steps}
-    return _own({**top, **envelope, "properties": properties, "additionalProperties": False})
+        return _own({"$schema": _DIALECT, "title": "Plan", "$defs": _definitions(), "anyOf": [_STEPS, _envelope()]})
+    return _own(
+        {
+            "$schema": _DIALECT,
+            "title": "Plan",
+            "$defs": {"step": _step_of(actions)},
+            "type": "object",
+            "properties": {"reasoning": {"type": "string"}, "steps": _STEPS},
+            "required": ["steps"],
+            "additionalProperties": False,
+        }
+    )
 
 
 def _own(schema: Schema) -> Schema:
@@ -46,7 +53,45 @@ def _own(schema: Schema) -> Schema:
     return {key: fresh_copy(value) for key, value in schema.items()}
 
 
-def _any_step() -> Schema:
+def _envelope(**more: Schema) -> Schema:
+    """A plan as an object."""
+    notes: Schema = {"goal": {"type": "string"}, "reasoning": {"type": "string"}}
+    budget: Schema = {"$ref": "#/$defs/budget"}
+    return {
+        "type": "object",
+        "properties": {**notes, "budget": budget, "steps": _STEPS, **more},
+        "required": ["steps"],
+    }
+
+
+def _definitions() -> Schema:
+    return {
+        "step": {"anyOf": [{"$ref": "#/$defs/action_step"}, {"$ref": "#/$defs/plan_step"}]},
+        "action_step": _action_step(),
+        "plan_step": _plan_step(),
+        "call": {
+            "type": "object",
+            "properties": {"action": _TEXT, "parameters": {"type": "object"}},
+            "required": ["action"],
+        },
+        "budget": {
+            "type": "object",
+            "description": "What may be spent in all; what is not named has no limit.",
+            "properties": {
+                "tokens": _COUNT,
+                "cost": _AMOUNT,
+                "seconds": _AMOUNT,
+                "steps": _COUNT,
+                "tool_calls": _COUNT,
+                "model_calls": _COUNT,
+            },
+            "additionalProperties": False,
+        },
+    }
+
+
+def _action_step() -> Schema:
+    """A step that calls a tool."""
     return {
         "type": "object",
         "properties": {
@@ -58,26 +103,57 @@ def _any_step() -> Schema:
             },
             "dependencies": _IDS,
             **_policies(),
+            SUB_PLAN: {"enum": [None]},
+            "budget": {"enum": [None]},
         },
         "required": ["id", "action"],
     }
 
 
-def _policies() -> Schema:
-    call: Schema = {
+def _plan_step() -> Schema:
+    """A step that has a plan of its own."""
+    output: Schema = {"description": "The result of the whole; by default that of the last listed step."}
+    return {
         "type": "object",
-        "properties": {"action": _TEXT, "parameters": {"type": "object"}},
-        "required": ["action"],
+        "properties": {
+            "id": _ID,
+            SUB_PLAN: {"anyOf": [_STEPS, _envelope(output=output)]},
+            "dependencies": _IDS,
+            **_policies(),
+            "budget": {"$ref": "#/$defs/budget"},
+            "action": {"enum": [SUB_PLAN, None]},
+            "parameters": {"enum": [{}, None]},
+        },
+        "required": ["id", SUB_PLAN],
+    }
+
+
+def _policies() -> Schema:
+    call: Schema = {"$ref": "#/$defs/call"}
+    items: list[Schema] = [{"type": "array"}, {"type": "string", "pattern": r"^\$(step[0-9]+|item|index)"}]
+    each: Schema = {
+        "type": "object",
+        "properties": {
+            "items": {"anyOf": items},
+            "max_parallel": _COUNT,
+            "on_failure": {"enum": ["fail", "continue"]},
+            "max_items": {**_COUNT, "description": f"More elements are an error; {MAX_ITEMS} if not given."},
+        },
+        "required": ["items"],
+        "additionalProperties": False,
     }
     return {
         "critical": {"type": "boolean"},
-        "timeout_s": {"type": "number", "exclusiveMinimum": 0},
+        "timeout_s": _AMOUNT,
         "max_retries": {"type": "integer", "minimum": 0},
         "retry_backoff_s": {"type": "number", "minimum": 0},
         "fallback": call,
-        "condition": _TEXT,
-        "for_each": {"anyOf": [{"type": "array"}, {**_REFERENCE, "pattern": r"^\$step[0-9]+"}]},
-        "join": {"enum": ["all", "any"]},
+        "condition": {
+            "anyOf": [{"type": "boolean"}, _TEXT],
+            "description": "Such as: $step1.count > 3 and not empty($step2.rows)",
+        },
+        "for_each": {"anyOf": [*items, each], "description": "$item is the element, $index its place."},
+        "join": {"anyOf": [{"enum": ["all", "any"]}, _COUNT]},
         "approval": {"anyOf": [{"type": "boolean"}, _TEXT]},
         "idempotency_key": _TEXT,
         "compensate": call,

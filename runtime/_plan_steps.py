@@ -1,140 +1,99 @@
 """Reading the entries of a plan, each on its own: one normaliser for every spelling, one draft a step.
 
-A draft keeps what could be understood of an entry, so that the checks that compare steps with each other can
-say everything true about a plan of which some parts are wrong, and nothing that only follows from those.
+A step with a plan of its own is read with everything in it; plans stand at most `MAX_PLANS` deep in one another, which
+also bounds the recursion here.
 """
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # (JSON values: what `isinstance` finds to be a dict or a list is looked at item by item.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Final
 
 import attrs
 
-from ._errors import ProblemKind
+from ._budget import Budget
+from ._condition import read_condition
+from ._for_each import read_for_each
 from ._plan_data import Path, same
-from ._plan_fields import POLICIES, Unfit, as_id
+from ._plan_draft import NO_INPUTS, SPELLINGS, Draft, InnerDraft, listed_id
+from ._plan_fields import MAX_ID, POLICIES, Unfit, as_id, read_budget
 from ._plan_json import REPORTED, Repeated
-from ._plan_report import Report, short, shown, step_text
-from ._refs import Compiled, Reference, compile_value
-from ._step import TEMPLATES, ActionCall, Compensation, Fallback, Parameters, Step
+from ._plan_report import Report, shown
+from ._refs import Compiled, compile_value
+from ._step import SUB_PLAN, TEMPLATES, ActionCall, Compensation, Fallback, Parameters
 
-SPELLINGS = {
-    "id": ("id", "step"),
-    "action": ("action", "tool"),
-    "parameters": ("parameters", "inputs", "args", "arguments"),
-    "dependencies": ("dependencies", "deps", "depends_on"),
-}
-"""Our word for each main key, and what else it is called. Overlooking one of them would silently drop a
-step's arguments or its order; any other unknown key is left alone, since models like to add their own."""
+MAX_PLANS: Final = 8
+"""How deep plans may stand in one another, the outermost not counted."""
 
 _CALLS: dict[str, type[ActionCall]] = {"fallback": Fallback, "compensate": Compensation}
-_NO_INPUTS = compile_value({})
-_NONE: Mapping[str, Any] = {}
+_MAIN_KEYS = frozenset(SPELLINGS)
+_ONLY_NUMBERS = frozenset({int})
 _OTHER_NAMES = frozenset(name for names in SPELLINGS.values() for name in names[1:])
+_STEPS: Path = ("steps",)
 
 
-@attrs.define(eq=False)
-class Draft:
-    """What could be read of one entry. `None`: not there, or wrong and reported."""
+@attrs.frozen
+class Place:
+    """Where an entry stands.
 
-    index: int
-    raw: dict[str, object]
-    report: Report
-    id: int | None = None
-    action: str | None = None
-    parameters: Parameters | None = None
-    inputs: Compiled = _NO_INPUTS
-    listed: Sequence[int] = ()
-    """The ids of its list of dependencies, as far as they are ids."""
-    # Replaced, never changed: most steps have none of these, and an empty one of each for every step costs time.
-    policies: Mapping[str, object] = _NONE
-    templates: Mapping[str, Compiled] = _NONE
-    calls: Mapping[str, ActionCall] = _NONE
-    claims: frozenset[int] = frozenset()
-    """Ids that the entry may have been meant to have, when it has none that is usable."""
-    spelt_apart: bool = False
-    """Its id reads like `step_1`."""
-    _mentions: dict[int, tuple[Path, str]] | None = None
+    `before`: the list it is in. `item`: `$item` means something there. `lenient`: it is inside a step that need not
+    wait for everything. `depth`: in how many plans it is, the outermost not counted.
+    """
 
-    def problem(self, kind: ProblemKind, path: Path, message: str) -> None:
-        """Report something at `path` from this step."""
-        self.report.add(kind, ("steps", self.index, *path), message, step=self.id)
-
-    def key(self, name: str, call: Path = ()) -> str:
-        """How this entry, or a call in it such as `("fallback",)`, spells one of the main keys."""
-        raw = self.raw.get(str(call[0])) if call else self.raw
-        return next((key for key in SPELLINGS[name] if isinstance(raw, dict) and raw.get(key) is not None), name)
-
-    def needs(self) -> list[int]:
-        """The ids it depends on, listed ones first, each once; its own among them if it names itself."""
-        found = dict.fromkeys((*self.listed, *self.inputs.references))
-        for compiled in self.templates.values():
-            found.update(dict.fromkeys(compiled.references))
-        for name, call in self.calls.items():
-            own = {self.id} if name == "compensate" else set()
-            found.update(dict.fromkeys(call.inputs.references - own))
-        return list(found)
-
-    def uses(self) -> Iterator[tuple[Reference, Path]]:
-        """Every reference, with its path from the step."""
-        sources: list[tuple[Path, Compiled]] = [((self.key("parameters"),), self.inputs)]
-        sources += [((name,), compiled) for name, compiled in self.templates.items()]
-        sources += [((name, self.key("parameters", (name,))), call.inputs) for name, call in self.calls.items()]
-        for before, compiled in sources:
-            for reference, path in compiled.uses():
-                yield reference, (*before, *path)
-
-    def mention(self, step: int) -> tuple[Path, str]:
-        """Where and how it first names `step`, which is one of its needs."""
-        if self._mentions is None:
-            self._mentions = {}
-            for path, found, said in self._named():
-                self._mentions.setdefault(found, (path, said))
-        return self._mentions[step]
-
-    def _named(self) -> Iterator[tuple[Path, int, str]]:
-        key = self.key("dependencies")
-        listed = self.raw.get(key)
-        for n, item in enumerate(listed if isinstance(listed, list) else ()):
-            step = _listed_id(item)
-            if step is not None:
-                yield (key, n), step, step_text(step)
-        for reference, path in self.uses():
-            if path[0] != "compensate" or reference.step != self.id:
-                yield path, reference.step, short(reference.text)
-
-    def step(self) -> Step:
-        """The finished step; only when nothing is wrong with it."""
-        return Step(
-            self.id,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - a missing id has stopped us before
-            self.action,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - the same
-            self.parameters or {},
-            dependencies=tuple(dict.fromkeys(self.listed)),
-            inputs=self.inputs,
-            templates=self.templates,
-            **self.policies,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - each was checked by its own rule in POLICIES
-            **self.calls,  # type: ignore[arg-type]  # made by _CALLS
-        )
+    before: Path = _STEPS
+    item: bool = False
+    lenient: bool = False
+    depth: int = 0
 
 
-def read_step(index: int, entry: object, report: Report) -> Draft:
+_TOP = Place()
+
+
+def read_step(index: int, entry: object, report: Report, place: Place = _TOP) -> Draft:
     """Understand one entry as far as possible, reporting what is wrong with it on its own."""
-    draft = Draft(index, entry if isinstance(entry, dict) else {}, report)
+    draft = Draft((*place.before, index), entry if isinstance(entry, dict) else {}, report)
+    draft.inside_lenient = place.lenient
     if isinstance(entry, dict):
-        _read_id(draft)
-        draft.action = _read_action(draft, draft.raw, ())
-        draft.parameters, draft.inputs = _read_parameters(draft, draft.raw, ())
-        _read_dependencies(draft)
-        _read_policies(draft)
+        # What runs once for each element may name it; an inner `for_each` hides the element of an outer one.
+        item = place.item or draft.raw.get("for_each") is not None
+        _read_main_keys(draft, item=item)
+        if draft.raw.get(SUB_PLAN) is not None:
+            lenient = place.lenient or draft.raw.get("join") not in (None, "all")
+            _read_sub_plan(draft, draft.raw[SUB_PLAN], Place((), item, lenient, place.depth + 1))
+        if not draft.raw.keys() <= _MAIN_KEYS:
+            _read_policies(draft, item=item, outer_item=place.item)
     elif entry is not REPORTED:
         draft.problem("wrong_type", (), f"the step is {shown(entry)}, not an object")
     if draft.id is None:
         # Nobody can say which number it was meant to have, but its place makes these likely.
         draft.claims |= {index, index + 1}
     return draft
+
+
+def _read_main_keys(draft: Draft, *, item: bool) -> None:
+    """Read the id, the dependencies, and the action with its parameters if it has no plan of its own."""
+    # What nearly every step says is taken as it is: a plan may have 10,000. Whatever else comes is looked at closely.
+    raw = draft.raw
+    plain = raw.keys().isdisjoint(_OTHER_NAMES)
+    step, listed = raw.get("id"), raw.get("dependencies")
+    if plain and type(step) is int and 0 <= step <= MAX_ID:
+        draft.id = step
+    else:
+        _read_id(draft)
+    if raw.get(SUB_PLAN) is None:
+        action, parameters = raw.get("action"), raw.get("parameters")
+        if plain and type(action) is str and type(parameters) is dict and (name := action.strip()):
+            draft.action, draft.parameters = name, parameters
+            draft.inputs = compile_value(parameters, item=item)
+        else:
+            draft.action = _read_action(draft, raw, ())
+            draft.parameters, draft.inputs = _read_parameters(draft, raw, (), item=item)
+    if plain and type(listed) is list and _ONLY_NUMBERS.issuperset(map(type, listed)):
+        draft.listed = listed
+    elif not plain or listed is not None:
+        _read_dependencies(draft)
 
 
 def _pick(draft: Draft, raw: dict[str, object], name: str, before: Path) -> tuple[Path, object]:
@@ -196,16 +155,18 @@ def _read_action(draft: Draft, raw: dict[str, object], before: Path) -> str | No
     return value.strip()
 
 
-def _read_parameters(draft: Draft, raw: dict[str, object], before: Path) -> tuple[Parameters | None, Compiled]:
+def _read_parameters(
+    draft: Draft, raw: dict[str, object], before: Path, *, item: bool
+) -> tuple[Parameters | None, Compiled]:
     path, value = _pick(draft, raw, "parameters", before)
     if value is REPORTED:
-        return None, _NO_INPUTS
+        return None, NO_INPUTS
     if value is None:
-        return {}, _NO_INPUTS
+        return {}, NO_INPUTS
     if not isinstance(value, dict):
         draft.problem("wrong_type", path, f"the parameters are {shown(value)}, not an object of names and values")
-        return None, _NO_INPUTS
-    return value, compile_value(value)
+        return None, NO_INPUTS
+    return value, compile_value(value, item=item)
 
 
 def _read_dependencies(draft: Draft) -> None:
@@ -217,7 +178,7 @@ def _read_dependencies(draft: Draft) -> None:
         return
     listed: list[int] = []
     for n, item in enumerate(value):
-        step = _listed_id(item)
+        step = listed_id(item)
         if step is not None:
             listed.append(step)
         elif item is not REPORTED:
@@ -225,23 +186,26 @@ def _read_dependencies(draft: Draft) -> None:
     draft.listed = listed
 
 
-def _listed_id(item: object) -> int | None:
-    if isinstance(item, int) and not isinstance(item, bool):
-        return item  # also one that no step can have: that dangles, it is not of a wrong type
-    return as_id(item)
-
-
-def _read_policies(draft: Draft) -> None:
+def _read_policies(draft: Draft, *, item: bool, outer_item: bool) -> None:
     for key, value in draft.raw.items():
         if value is None or value is REPORTED:
             continue
         if key in POLICIES:
-            _read_policy(draft, key, value)
+            # Asked for once, but made for each element.
+            _read_policy(draft, key, value, item=item if key == "idempotency_key" else outer_item)
         elif key in _CALLS:
-            _read_call(draft, key, value)
+            _read_call(draft, key, value, item=item)
+        elif key == "condition":
+            _read_condition(draft, value, item=outer_item)
+        elif key == "for_each":
+            read = read_for_each(value, item=outer_item)
+            draft.for_each = read.each
+            _tell(draft, key, read.problems)
+        elif key == "budget":
+            _read_budget(draft, value)
 
 
-def _read_policy(draft: Draft, key: str, value: object) -> None:
+def _read_policy(draft: Draft, key: str, value: object, *, item: bool) -> None:
     try:
         kept = POLICIES[key](value)
     except Unfit as unfit:
@@ -249,18 +213,109 @@ def _read_policy(draft: Draft, key: str, value: object) -> None:
         return
     draft.policies = {**draft.policies, key: kept}
     if key in TEMPLATES:
-        draft.templates = {**draft.templates, key: compile_value(kept)}
+        draft.templates = {**draft.templates, key: compile_value(kept, item=item)}
 
 
-def _read_call(draft: Draft, key: str, value: object) -> None:
+def _read_condition(draft: Draft, value: object, *, item: bool) -> None:
+    try:
+        draft.guard = read_condition(value, item=item)
+    except Unfit as unfit:
+        draft.problem("wrong_type", ("condition",), f"'condition' {unfit}")
+        return
+    draft.policies = {**draft.policies, "condition": value}
+
+
+def _read_budget(draft: Draft, value: object) -> None:
+    budget, problems = read_budget(value)
+    _tell(draft, "budget", problems)
+    if draft.raw.get(SUB_PLAN) is None:
+        message = "'budget' is for a step with a plan of its own; one action is bounded by timeout_s and max_retries"
+        draft.problem("wrong_type", ("budget",), message)
+    else:
+        _set_budget(draft, budget)
+
+
+def _set_budget(draft: Draft, budget: Budget | None) -> None:
+    """The budget of a step is also what its own plan says; of two the smaller limits count."""
+    before = draft.policies.get("budget")
+    if budget is not None:
+        both = budget if not isinstance(before, Budget) else before.tightened(budget)
+        draft.policies = {**draft.policies, "budget": both}
+
+
+def _tell(draft: Draft, key: str, problems: list[tuple[Path, str]], before: Path = ()) -> None:
+    for path, message in problems:
+        name = ".".join(map(str, (key, *path)))
+        draft.problem("wrong_type", (*before, key, *path), f"{name!r} {message}")
+
+
+def _read_call(draft: Draft, key: str, value: object, *, item: bool) -> None:
     if not isinstance(value, dict):
         message = f"{key!r} is {shown(value)}, not an object with an action and its parameters"
         draft.problem("wrong_type", (key,), message)
         return
     action = _read_action(draft, value, (key,))
-    parameters, inputs = _read_parameters(draft, value, (key,))
+    parameters, inputs = _read_parameters(draft, value, (key,), item=item)
     # Kept even when its action is missing: what it refers to can still be checked.
     draft.calls = {**draft.calls, key: _CALLS[key](action or "", parameters or {}, inputs=inputs)}
+
+
+# ------------------------------------------------------------------ plans in plans
+
+
+def _read_sub_plan(draft: Draft, value: object, place: Place) -> None:
+    """`plan` in the place of an action and its parameters: an object with steps, or a list of them."""
+    _refuse_action(draft)
+    if value is REPORTED:
+        return
+    if place.depth > MAX_PLANS:
+        message = f"a plan inside a plan inside a plan ...: at most {MAX_PLANS} deep"
+        draft.problem("wrong_type", (SUB_PLAN,), message)
+        return
+    at: Path = (SUB_PLAN,) if isinstance(value, list) else (SUB_PLAN, "steps")
+    entries = value.get("steps") if isinstance(value, dict) else value
+    if isinstance(value, dict) and "steps" not in value:
+        draft.problem("wrong_type", (SUB_PLAN,), "'plan' has no 'steps'")
+        return
+    if entries is REPORTED:
+        return
+    if not isinstance(entries, list):
+        message = f"the plan is {shown(entries)}, not a list of steps or an object with 'steps'"
+        draft.problem("wrong_type", at if isinstance(value, dict) else (SUB_PLAN,), message)
+        return
+    if not entries:
+        draft.problem("empty_plan", at, "the plan of the step has no steps")
+        return
+    inside = attrs.evolve(place, before=(*draft.at, *at))
+    inner = InnerDraft(at, [read_step(n, entry, draft.report, inside) for n, entry in enumerate(entries)])
+    if isinstance(value, dict):
+        _read_envelope(draft, inner, value, item=place.item)
+    draft.inner = inner
+
+
+def _refuse_action(draft: Draft) -> None:
+    path, action = _pick(draft, draft.raw, "action", ())
+    if action is not None and action is not REPORTED and action != SUB_PLAN:
+        message = f"the step has the action {shown(action)} and a plan of its own; give one of the two"
+        draft.problem("wrong_type", path, message)
+    path, parameters = _pick(draft, draft.raw, "parameters", ())
+    if parameters is not None and parameters is not REPORTED and parameters != {}:
+        message = "a step with a plan of its own takes no parameters: its steps refer to what they need"
+        draft.problem("wrong_type", path, message)
+
+
+def _read_envelope(draft: Draft, inner: InnerDraft, value: Mapping[str, object], *, item: bool) -> None:
+    output = value.get("output")
+    if output is not None and output is not REPORTED:
+        inner.output, inner.outputs = output, compile_value(output, item=item)
+    limits = value.get("budget")
+    if limits is not None and limits is not REPORTED:
+        budget, problems = read_budget(limits)
+        _tell(draft, "budget", problems, (SUB_PLAN,))
+        _set_budget(draft, budget)
+    goal, reasoning = value.get("goal"), value.get("reasoning")
+    inner.goal = goal if isinstance(goal, str) else None
+    inner.reasoning = reasoning if isinstance(reasoning, str) else None
 
 
 def _what(before: Path) -> str:

@@ -42,7 +42,8 @@ def read_text(source: str | bytes | bytearray) -> Document:
 def _text(source: str | bytes | bytearray) -> str:
     try:
         text = source if isinstance(source, str) else bytes(source).decode("utf-8")
-        text.encode("utf-8")
+        if not text.isascii():
+            text.encode("utf-8")
     except UnicodeDecodeError as error:
         bad = f"byte 0x{error.object[error.start]:02x} at offset {error.start}"
         raise _invalid(f"the plan is not UTF-8 text: {bad}") from error
@@ -137,10 +138,17 @@ def _likeness(value: object) -> int:
         return 3 if isinstance(value["steps"], list) else 2
     if not isinstance(value, list):
         return 0
-    objects = [item for item in value if isinstance(item, dict)]
-    if any("action" in item or "tool" in item for item in objects):
+    if any(map(is_like_a_step, value)):
         return 3
-    return 2 if objects else int(not value)
+    return 2 if any(isinstance(item, dict) for item in value) else int(not value)
+
+
+def is_like_a_step(item: object) -> bool:
+    """Whether this in a list makes the list look like a plan."""
+    if not isinstance(item, dict):
+        return False
+    named = "id" in item or "step" in item
+    return "action" in item or "tool" in item or (named and isinstance(item.get("plan"), dict | list))
 
 
 def _no_plan(text: str) -> JsonError:

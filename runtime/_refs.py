@@ -6,6 +6,10 @@
     {$step1.field}          in braces, where the text goes on without a gap
     $$step1.field           no reference at all: the text `$step1.field`
 
+Inside a step with `for_each` there are two more, with paths, braces and escapes alike: `$item` is the element,
+`$index` its place in the list, counted from 0. They go by the ids `ITEM` and `INDEX`, which no step can have, so
+that whoever resolves gives them among the results. Elsewhere both are plain text.
+
 A string that is exactly one bare reference *is* the value, with its type. Everything else becomes text: a
 braced reference, also alone, and any reference with text around it; what is not a string goes in as compact
 JSON. A bare reference ends before the first character that cannot continue it: a name goes on over letters
@@ -25,6 +29,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import attrs
@@ -35,19 +40,36 @@ from ._plan_data import Path, PathKey, compact_json, fresh_copy
 from ._plan_json import MAX_DEPTH
 from ._plan_report import shown
 
+ITEM: Final = -1
+"""The id by which `$item` is found among the results."""
+
+INDEX: Final = -2
+"""The id by which `$index` is found among the results."""
+
 _MARK: Final = "$step"
 _REFERENCE = re.compile(
     r"(\$\$step)"  # 1: an escaped one
     r"|\{\$step([0-9]++)((?:\.[\w-]++|\[[0-9]++\])*+)\}"  # 2, 3: number and path in braces
     r"|\$step([0-9]++)((?:\.\w++|\[[0-9]++\])*+)"  # 4, 5: the same bare
 )
+_WITH_ITEM = re.compile(  # the same groups; `$items` is another word, `$itemの` is not, as with `$step1の`
+    r"(\$\$(?:step|(?:item|index)(?![A-Za-z0-9_])))"
+    r"|\{\$(?:step)?((?<=step)[0-9]++|(?<=\{\$)(?:item|index))((?:\.[\w-]++|\[[0-9]++\])*+)\}"
+    r"|\$(?:step)?((?<=step)[0-9]++|(?<=\$)(?:item|index)(?![A-Za-z0-9_]))((?:\.\w++|\[[0-9]++\])*+)"
+)
+_ELEMENT: Final = {"item": ITEM, "index": INDEX}
+_ELEMENT_NAMES: Final = {ITEM: "the element", INDEX: "the index"}
 _SEGMENT = re.compile(r"\.([\w-]++)|\[([0-9]++)\]")
 _DIGITS = re.compile(r"[0-9]++")
+_USUAL = re.compile(r"\$step([0-9]++)((?:\.\w++)*+)")  # what nearly every reference looks like
+_SHORT: Final = 64
 
 
 @attrs.frozen
 class Reference:
     """One `$stepN...`: of which step, which part of its result, and how it was written.
+
+    `$item` and `$index` are references to the steps `ITEM` and `INDEX`.
 
     In `path` a name is a `str` (also `.2`, which is an index where it meets a list), `[2]` is an `int`.
     """
@@ -64,52 +86,82 @@ class Reference:
 
 
 Parts = tuple[str | Reference, ...]
-# Plain tuples, not records: a plan of 10,000 steps makes tens of thousands of them when it is parsed.
-_Container = tuple[list[Any] | dict[str, Any], int, PathKey]  # itself, in which earlier one it hangs, at which key
-_Slot = tuple[int, PathKey, Parts, bool]  # in which container, at which key, the text cut up, is it one bare reference
+_Fill = Reference | Parts
+"""What goes into a slot: the value of one bare reference, or a text put together."""
 
 
 @attrs.frozen
 class Compiled:
     """A value whose references have been found: made by `compile_value`, resolved as often as needed."""
 
+    # Flat tuples, three places to each entry, not records: a plan of 10,000 steps has tens of thousands of entries, and
+    # what the collector has to look at counts as well as what it weighs.
     _root: object
-    _containers: tuple[_Container, ...] = ()
-    _slots: tuple[_Slot, ...] = ()
+    _containers: tuple[Any, ...] = ()
+    """Each list and object: itself, in which earlier one it hangs, at which key."""
+    _slots: tuple[Any, ...] = ()
+    """Each text to fill in: in which container it stands, at which key, with what."""
 
     @property
     def references(self) -> frozenset[int]:
-        """The ids of the steps whose results it needs."""
-        return frozenset(part.step for slot in self._slots for part in slot[2] if not isinstance(part, str))
+        """The ids of the steps whose results it needs; an element of `for_each` is nobody's result."""
+        found: dict[int, None] = {}
+        self.add_references(found)
+        return frozenset(found)
+
+    def add_references(self, found: dict[int, None]) -> None:
+        """Put the ids of those steps into `found`."""
+        fill: _Fill
+        for fill in self._slots[2::3]:
+            if type(fill) is Reference:
+                if fill.step >= 0:
+                    found[fill.step] = None
+            else:
+                found.update((part.step, None) for part in _named(fill) if part.step >= 0)
 
     @property
     def constant(self) -> bool:
         """It resolves to the same value whatever the results are."""
-        return not self.references
+        return not any(_named(fill) for fill in self._slots[2::3])
+
+    @property
+    def names_element(self) -> bool:
+        """It is another value for each element of a `for_each`, as far as can be seen."""
+        return any(part.step < 0 for fill in self._slots[2::3] for part in _named(fill))
 
     def uses(self) -> Iterator[tuple[Reference, Path]]:
         """Every reference in document order, and the path of the string it stands in."""
-        for parent, key, parts, _ in self._slots:
+        for parent, key, fill in _threes(self._slots):
             path = self._path(parent, key)
-            for part in parts:
-                if isinstance(part, Reference):
-                    yield part, path
+            for reference in _named(fill):
+                yield reference, path
 
-    def resolve(self, results: Mapping[int, object]) -> object:
+    def resolve(self, results: Mapping[int, object], *, lenient: bool = False) -> object:
         """The value with every reference replaced; the caller may change it, it shares nothing with `results`.
+
+        With `lenient` a reference to a step that has no result is null, whatever its path; a result that has no
+        such part is an error all the same.
 
         Raises:
             UnknownField: a step has no result, or its result has no such part.
             StepError: a part that is not JSON data should become text.
         """
-        if not self._containers:
-            return _filled(self._slots[0], results) if self._slots else self._root
-        fresh: list[Any] = [value.copy() for value, _, _ in self._containers]
-        for n, (_, parent, key) in enumerate(self._containers):
-            if n:
-                fresh[parent][key] = fresh[n]
-        for slot in self._slots:
-            fresh[slot[0]][slot[1]] = _filled(slot, results)
+        containers, slots = self._containers, self._slots
+        if not containers:
+            return _filled(slots[2], results, lenient=lenient) if slots else self._root
+        if len(containers) == 3:  # most parameters are one flat object
+            only: Any = containers[0].copy()
+            for _, key, fill in _threes(slots):
+                only[key] = _filled(fill, results, lenient=lenient)
+            return only
+        fresh: list[Any] = []
+        for value, parent, key in _threes(containers):
+            copy = value.copy()
+            if fresh:
+                fresh[parent][key] = copy
+            fresh.append(copy)
+        for parent, key, fill in _threes(slots):
+            fresh[parent][key] = _filled(fill, results, lenient=lenient)
         return fresh[0]
 
     def _path(self, parent: int, key: PathKey) -> Path:
@@ -117,80 +169,124 @@ class Compiled:
             return ()
         path = [key]
         while parent:
-            _, parent, key = self._containers[parent]
+            _, parent, key = self._containers[3 * parent : 3 * parent + 3]
             path.append(key)
         return tuple(reversed(path))
 
 
-_EMPTY_OBJECT = Compiled(None, (({}, 0, 0),))
+_EMPTY_OBJECT = Compiled(None, ({}, 0, 0))
 
 
-def split_references(text: str) -> Parts:
+def _threes(flat: tuple[Any, ...]) -> Iterator[tuple[Any, Any, Any]]:
+    entries = iter(flat)
+    return zip(entries, entries, entries, strict=True)
+
+
+def _named(fill: _Fill) -> tuple[Reference, ...]:
+    if isinstance(fill, Reference):
+        return (fill,)
+    return tuple(part for part in fill if isinstance(part, Reference))
+
+
+def split_references(text: str, *, item: bool = False) -> Parts:
     """`text` cut into plain text and references, in order; `$$step` has become `$step` in the plain text.
 
-    For whoever must not paste values into a text, such as an evaluator of conditions.
+    For whoever must not paste values into a text. With `item`, `$item` and `$index` are references too.
     """
     parts: list[str | Reference] = []
     plain = ""
     at = 0
-    for found in _REFERENCE.finditer(text):
-        escape, braced, inside, bare, path = found.groups()
+    for found in (_WITH_ITEM if item else _REFERENCE).finditer(text):
+        escape = found[1]
         plain += text[at : found.start()]
         at = found.end()
         if escape:
-            plain += _MARK
+            plain += escape[1:]
             continue
         if plain:
             parts.append(plain)
             plain = ""
-        step, way = (bare, path) if bare else (braced, inside)
-        parts.append(Reference(_number(step), _path(way) if way else (), found[0]))
+        parts.append(_reference(found))
     plain += text[at:]
     if plain:
         parts.append(plain)
     return tuple(parts)
 
 
-def compile_value(value: object) -> Compiled:
+def reference_at(text: str, at: int, *, item: bool = False) -> Reference | None:
+    """The reference that begins at that place of the text, if one does."""
+    found = (_WITH_ITEM if item else _REFERENCE).match(text, at)
+    return None if found is None or found[1] else _reference(found)
+
+
+def _reference(found: re.Match[str]) -> Reference:
+    _, braced, inside, bare, path = found.groups()
+    step, way = (bare, path) if bare else (braced, inside)
+    return Reference(_ELEMENT.get(step) or _number(step), _path(way) if way else (), found[0])
+
+
+def compile_value(value: object, *, item: bool = False) -> Compiled:
     """Find every reference in a JSON value, once. Text without `$step` resolves to itself.
 
-    The value is not copied: do not change it afterwards.
+    With `item`, `$item` and `$index` are references too. The value is not copied: do not change it afterwards.
 
     Raises:
         ValueError: it is nested deeper than plans may be, or contains itself.
     """
-    if isinstance(value, str) and _MARK in value:
-        return Compiled(None, (), (_slot(0, 0, value),))
+    mark = "$" if item else _MARK
+    if isinstance(value, str) and mark in value:
+        return Compiled(None, (), (0, 0, _cut(value, item)))
     if not isinstance(value, list | dict):
         return Compiled(value)
     if not value and isinstance(value, dict):
         return _EMPTY_OBJECT
-    containers: list[_Container] = [(value, 0, 0)]
-    slots: list[_Slot] = []
+    containers: list[Any] = [value, 0, 0]
+    slots: list[Any] = []
     stack = [(0, _items(value))]
     while stack:
         parent, items = stack[-1]
-        for key, item in items:
-            if isinstance(item, str):
-                if _MARK in item:
-                    slots.append(_slot(parent, key, item))
-            elif isinstance(item, list | dict):
+        for key, inner in items:
+            kind = type(inner)
+            if kind is str:
+                if mark in inner:
+                    slots += parent, key, _cut_short(inner, item) if len(inner) <= _SHORT else _cut(inner, item)
+            elif kind not in _PLAIN and isinstance(inner, list | dict):
                 if len(stack) == MAX_DEPTH:
                     raise ValueError(f"too deep: more than {MAX_DEPTH} lists and objects in one another")
-                stack.append((len(containers), _items(item)))
-                containers.append((item, parent, key))
-                break
+                here = len(containers) // 3
+                containers += inner, parent, key
+                if kind is not list or not _FLAT.issuperset(map(type, inner)):
+                    stack.append((here, _items(inner)))
+                    break
+                for place, text in enumerate(inner):
+                    if type(text) is str and mark in text:
+                        slots += here, place, _cut_short(text, item) if len(text) <= _SHORT else _cut(text, item)
         else:
             stack.pop()
     return Compiled(None, tuple(containers), tuple(slots))
 
 
-def _slot(parent: int, key: PathKey, text: str) -> _Slot:
-    parts = split_references(text)
-    return parent, key, parts, len(parts) == 1 and not isinstance(parts[0], str) and text[0] == "$"
+_PLAIN: Final = frozenset({int, float, bool, type(None)})
+_FLAT: Final = _PLAIN | {str}
 
 
-def _items(value: list[Any] | dict[str, Any]) -> Iterator[tuple[PathKey, object]]:
+def _cut(text: str, item: bool) -> _Fill:
+    parts = split_references(text, item=item)
+    return parts[0] if len(parts) == 1 and isinstance(parts[0], Reference) and text[0] == "$" else parts
+
+
+# Steps that stand near each other often name the same results. In a plan of 10,000 steps this saves most of the
+# cutting, and what is cut is shared. Only short texts are kept, so that what is kept stays small.
+@lru_cache(maxsize=1024)
+def _cut_short(text: str, item: bool) -> _Fill:
+    found = _USUAL.fullmatch(text)
+    if found is not None:
+        step, way = found.groups()
+        return Reference(int(step), tuple(way.split(".")[1:]), text)
+    return _cut(text, item)
+
+
+def _items(value: list[Any] | dict[str, Any]) -> Iterator[tuple[PathKey, Any]]:
     return iter(value.items()) if isinstance(value, dict) else enumerate(value)
 
 
@@ -209,15 +305,14 @@ def _number(digits: str) -> int:
 # ------------------------------------------------------------------ looking up
 
 
-def _filled(slot: _Slot, results: Mapping[int, object]) -> object:
-    _, _, parts, alone = slot
-    if alone and isinstance(parts[0], Reference):
-        return fresh_copy(_look_up(parts[0], results))
-    return "".join(part if isinstance(part, str) else _text(part, results) for part in parts)
+def _filled(fill: _Fill, results: Mapping[int, object], *, lenient: bool) -> object:
+    if isinstance(fill, Reference):
+        return fresh_copy(look_up(fill, results, lenient=lenient))
+    return "".join(part if isinstance(part, str) else _text(part, results, lenient=lenient) for part in fill)
 
 
-def _text(reference: Reference, results: Mapping[int, object]) -> str:
-    value = _look_up(reference, results)
+def _text(reference: Reference, results: Mapping[int, object], *, lenient: bool) -> str:
+    value = look_up(reference, results, lenient=lenient)
     if isinstance(value, str):
         return value
     try:
@@ -226,13 +321,27 @@ def _text(reference: Reference, results: Mapping[int, object]) -> str:
         raise StepError(f"{reference.text}: the value cannot be written as text: {error}") from error
 
 
-def _look_up(reference: Reference, results: Mapping[int, object]) -> object:
+def look_up(reference: Reference, results: Mapping[int, object], *, lenient: bool = False) -> object:
+    """The value that a reference stands for, itself and not a copy; see `Compiled.resolve`.
+
+    Raises:
+        UnknownField: the step has no result, or its result has no such part.
+    """
     if reference.step not in results:
-        raise UnknownField(f"{reference.text}: step {reference.step} has no result")
+        if lenient:
+            return None
+        raise UnknownField(f"{reference.text}: {_source(reference.step)}")
     value = results[reference.step]
     for depth, key in enumerate(reference.path):
-        value = _part(value, key, reference, depth)
+        if type(value) is dict and type(key) is str and key in value:  # by far the most frequent case
+            value = value[key]
+        else:
+            value = _part(value, key, reference, depth)
     return value
+
+
+def _source(step: int) -> str:
+    return f"step {step} has no result" if step >= 0 else "there is no element here"
 
 
 def _part(value: object, key: PathKey, reference: Reference, depth: int) -> object:
@@ -242,7 +351,8 @@ def _part(value: object, key: PathKey, reference: Reference, depth: int) -> obje
         index = _number(key) if isinstance(key, str) and _DIGITS.fullmatch(key) else key
         if isinstance(index, int) and index < len(value):
             return value[index]
-    where = f"the result of step {reference.step}{_written(reference.path[:depth])}"
+    source = f"the result of step {reference.step}" if reference.step >= 0 else _ELEMENT_NAMES[reference.step]
+    where = f"{source}{_written(reference.path[:depth])}"
     raise UnknownField(f"{reference.text}: {where} {_lack(value, key)}")
 
 

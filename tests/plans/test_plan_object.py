@@ -9,8 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from trouper.runtime._budget import Budget
 from trouper.runtime._errors import PlanError
+from trouper.runtime._for_each import ForEach
 from trouper.runtime._plan import Compensation, Fallback, Plan, check_json, parse_plan
+from trouper.runtime._refs import ITEM
 from trouper.runtime._step import Step
 
 EVERYTHING: dict[str, Any] = {
@@ -35,9 +38,24 @@ EVERYTHING: dict[str, Any] = {
             "reasoning": "because",
             "expected_output": "text",
             "fallback": {"action": "c", "parameters": {"y": "$step0"}},
-            "compensate": {"action": "d", "parameters": {"id": "$step7.id"}},
+            "compensate": {"action": "d", "parameters": {"id": "$step7.id $item"}},
+        },
+        {
+            "id": 8,
+            "plan": {
+                "goal": "the inner one",
+                "reasoning": "also",
+                "steps": [{"id": 9, "action": "e", "parameters": {"x": "$item"}, "dependencies": [0]}],
+                "output": {"x": ["$step9", "$$step9", "$index"]},
+            },
+            "dependencies": [7, 0],
+            "condition": False,
+            "for_each": {"items": [1, "$step0"], "max_parallel": 2, "on_failure": "continue", "max_items": 3},
+            "join": 2,
+            "budget": {"tokens": 5, "cost": 0.5},
         },
     ],
+    "budget": {"seconds": 60.0, "steps": 3},
 }
 
 
@@ -48,30 +66,46 @@ def test_every_field_arrives_in_the_step() -> None:
     assert (plan.goal, plan.reasoning) == ("all of it", "to see every key")
     assert (step.critical, step.timeout_s, step.max_retries, step.retry_backoff_s) == (False, 2.5, 3, 0.1)
     assert step.fallback == Fallback("c", {"y": "$step0"})
-    assert step.compensate == Compensation("d", {"id": "$step7.id"})
+    assert step.compensate == Compensation("d", {"id": "$step7.id $item"})
     assert step.reasoning == "because"
     assert plan.step(0) == Step(0, "a")
+    assert plan.step(8).plan == Plan(
+        goal="the inner one", reasoning="also", steps=(Step(9, "e", {"x": "$item"}, dependencies=(0,)),),
+        dependencies={9: ()}, levels=((9,),), output={"x": ["$step9", "$$step9", "$index"]},
+    )  # fmt: skip
+    assert plan.step(8).condition is False
+    assert plan.step(8).for_each == ForEach([1, "$step0"], max_parallel=2, on_failure="continue", max_items=3)
+    assert (plan.step(8).join, plan.step(8).budget) == (2, Budget(tokens=5, cost=0.5))
+    assert plan.budget == Budget(seconds=60, steps=3)
 
 
 def test_what_a_step_refers_to_is_compiled_once_for_every_place() -> None:
     step = parse_plan(EVERYTHING).step(7)
-    results: dict[int, object] = {0: {"v": 1, "n": 4, "items": [1, 2]}, 7: {"id": "i"}}
+    results: dict[int, object] = {0: {"v": 1, "n": 4, "items": [1, 2]}, 7: {"id": "i"}, ITEM: "e"}
 
     assert step.inputs.resolve(results) == {"x": [1, "$step0"], "größe": 1.5}
-    assert step.templates["for_each"].resolve(results) == [1, 2]
+    assert step.for_each is not None
+    assert step.for_each.source.resolve(results) == [1, 2]
     assert step.templates["approval"].resolve(results) == "Send 4?"
-    assert step.templates["condition"].references == {0}
+    assert step.guard is not None
+    assert step.guard.references == {0}
+    assert step.guard.holds(results)
     assert step.fallback is not None
     assert step.fallback.inputs.resolve(results) == {"y": {"v": 1, "n": 4, "items": [1, 2]}}
     assert step.compensate is not None
-    assert step.compensate.inputs.resolve(results) == {"id": "i"}
+    assert step.compensate.inputs.resolve(results) == {"id": "i e"}
 
 
 def test_a_step_built_by_hand_is_compiled_too() -> None:
-    step = Step(1, "a", {"x": "$step2"}, for_each="$step3")
+    step = Step(1, "a", {"x": "$step2 $item"}, for_each=ForEach("$step3"), condition="$step4.ok", approval="$item?")
 
-    assert step.inputs.references == {2}
-    assert step.templates["for_each"].references == {3}
+    assert step.inputs.resolve({2: "b", ITEM: "c"}) == {"x": "b c"}
+    assert step.for_each is not None
+    assert step.for_each.source.references == {3}
+    assert step.guard is not None
+    assert step.guard.references == {4}
+    assert step.needs == {2, 3, 4}
+    assert step.templates["approval"].resolve({}) == "$item?"
     assert Fallback("a", {"x": "$step2.v"}).inputs.resolve({2: {"v": 1}}) == {"x": 1}
 
 
@@ -129,7 +163,7 @@ def test_dependencies_and_levels_are_in_plan_order_whatever_the_ids() -> None:
 
 
 def test_a_step_that_is_not_there_is_a_key_error_that_says_what_is() -> None:
-    with pytest.raises(KeyError, match="no step 4; it has 0, 7"):
+    with pytest.raises(KeyError, match="no step 4; it has 0, 7, 8"):
         parse_plan(EVERYTHING).step(4)
 
 
@@ -159,9 +193,11 @@ def documents(draw: st.DrawFn) -> tuple[list[dict[str, Any]], dict[int, set[int]
             entry["fallback"] = {"action": "f", "parameters": {"x": [f"$step{other}" for other in fallback]}}
         if condition:
             entry["condition"] = " or ".join(f"$step{other}.ok" for other in condition)
+        count = len({*listed, *used, *fallback, *condition})
         entry |= draw(st.fixed_dictionaries({}, optional={
             "critical": st.booleans(), "timeout_s": st.floats(0.1, 1e6), "max_retries": st.integers(0, 5),
-            "join": st.sampled_from(["all", "any"]), "approval": st.booleans(), "reasoning": st.text(),
+            "join": st.sampled_from(["all", "any", *range(1, count + 1)]), "approval": st.booleans(),
+            "reasoning": st.text(), "for_each": st.sampled_from([[1, "x"], {"items": [], "max_parallel": 2}]),
         }))  # fmt: skip
         steps.append(entry)
         named[step] = {*listed, *used, *fallback, *condition}

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from trouper.runtime._errors import PlanError, PlanProblem
-from trouper.runtime._plan import parse_plan, problems_json
+from trouper.runtime._for_each import ForEach
+from trouper.runtime._plan import Step, parse_plan, problems_json
 
 
 def step(step_id: object, *dependencies: object, **more: object) -> dict[str, object]:
@@ -114,9 +115,12 @@ POLICIES: dict[str, tuple[list[Any], list[Any]]] = {
     "timeout_s": ([1, 0.5, 10**6], [0, -1, "2", True, [], 10**400]),
     "max_retries": ([0, 3], [-1, 1.0, 2.5, "3", True, [], 2**63]),
     "retry_backoff_s": ([0, 0.1, 5], [-0.1, "1", False, {}]),
-    "condition": (["$step1.n > 3", "always"], ["", " ", 1, True, [], {}]),
-    "for_each": ([[1, 2], [], "$step1.items", "$step1"], ["items", "{$step1.items}", "$step1.a b", 3, {}, True, ""]),
-    "join": (["all", "any"], ["ALL", "", 2, True, ["all"]]),
+    "condition": (["$step1.n > 3", "true", True, False], ["", " ", 1, [], {}]),
+    "for_each": (
+        [[1, 2], [], "$step1.items", "$step1"],
+        ["items", "{$step1.items}", "$step1.a b", 3, True, "", "$item"],
+    ),
+    "join": (["all", "any"], ["ALL", "", 0, -1, 1, 1.0, True, ["all"], {}]),
     "approval": ([True, False, "Really?"], ["", 1, [], {}]),
     "idempotency_key": (["k", "k-{$step1.id}"], ["", 5, True, []]),
 }
@@ -126,7 +130,7 @@ POLICIES: dict[str, tuple[list[Any], list[Any]]] = {
 def test_a_policy_keeps_its_value(name: str, value: object) -> None:
     plan = parse_plan([step(1), step(2, **{name: value})])
 
-    assert getattr(plan.step(2), name) == value
+    assert plan.step(2).as_json()[name] == value
 
 
 @pytest.mark.parametrize(("name", "value"), [(name, v) for name, (_, bad) in POLICIES.items() for v in bad])
@@ -290,6 +294,47 @@ def test_a_compensation_may_refer_to_its_own_step_only_freely() -> None:
 @pytest.mark.parametrize("field", ["condition", "for_each", "approval", "idempotency_key"])
 def test_references_in_policies_are_dependencies(field: str) -> None:
     assert parse_plan([step(1), step(2, **{field: "$step1.x"})]).dependencies == {1: (), 2: (1,)}
+
+
+@pytest.mark.parametrize(
+    ("join", "needs", "enough"),
+    [(None, 3, 3), ("all", 3, 3), ("any", 3, 1), ("any", 0, 0), (1, 3, 1), (2, 3, 2), (3, 3, 3), (3, 2, 2)],
+)
+def test_a_join_says_how_many_dependencies_are_enough(join: Any, needs: int, enough: int) -> None:
+    found = Step(9, "a", join=join)
+
+    assert found.enough(needs) == enough
+    assert found.lenient is (join not in {None, "all"})
+
+
+@pytest.mark.parametrize(
+    ("entry", "there"),
+    [
+        (step(4, join=1), 0),
+        (step(4, 1, 2, join=3), 2),
+        (step(4, 1, 1, join=2), 1),
+        (step(4, 1, parameters={"x": "$step1"}, join=2), 1),
+    ],
+)
+def test_a_join_of_more_than_there_are_is_refused(entry: dict[str, object], there: int) -> None:
+    source = [step(1), step(2), entry]
+
+    assert told(source) == [("wrong_type", 4, "steps[2].join")]
+    assert f"more than the {there} steps that it waits for" in problems_of(source)[0].message
+
+
+def test_a_join_counts_what_is_referred_to_and_what_is_missing() -> None:
+    """That something it waits for is not there is one mistake, not two."""
+    assert parse_plan([step(1), step(2, 1, condition="$step3.ok", join=2), step(3)]).step(2).join == 2
+    assert told([step(1), step(2, 1, 9, join=2)]) == [("dangling_dependency", 2, "steps[1].dependencies[1]")]
+
+
+def test_a_condition_in_prose_is_refused_with_what_is_expected() -> None:
+    (problem,) = problems_of([step(1), step(2, condition="Execute only if step 1 found something")])
+
+    assert (problem.kind, problem.step, problem.path) == ("wrong_type", 2, "steps[1].condition")
+    assert problem.message.startswith("'condition' does not parse at character 1: found 'Execute', expected a value")
+    assert "such as $step1.count > 3" in problem.message
 
 
 def test_references_in_a_fallback_are_dependencies() -> None:
@@ -476,6 +521,13 @@ def test_decoded_data_must_be_what_json_can_say(value: object, path: str, said: 
     assert said in problem.message
 
 
+def test_what_is_wrong_outside_of_the_steps_names_no_step() -> None:
+    """Another list of the document has nothing to do with the steps, however many it has."""
+    source = {"steps": [step(1)], "notes": [1, 2, float("nan")]}
+
+    assert [(p.kind, p.step, p.path) for p in problems_of(source)] == [("wrong_type", None, "notes[2]")]
+
+
 def test_a_plan_that_contains_itself_is_refused() -> None:
     loop: dict[str, object] = {}
     loop["again"] = loop
@@ -490,7 +542,7 @@ def test_what_comes_out_shares_nothing_with_what_went_in() -> None:
     source[0]["for_each"][0].append(2)  # type: ignore[index]
 
     assert plan.step(1).parameters == {"x": [1], "t": [1, 2]}
-    assert plan.step(1).for_each == [[1]]
+    assert plan.step(1).for_each == ForEach([[1]])
 
 
 def test_problems_have_the_json_shape_of_the_command_line() -> None:

@@ -25,6 +25,7 @@ ACTIONS = {
     }),
     "reply": ActionSignature(),
 }  # fmt: skip
+STEP = {"id": 2, "action": "a"}
 TYPES: dict[str, Any] = {
     "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)
 }  # fmt: skip
@@ -84,8 +85,13 @@ def test_a_sample_of_the_wrong_shape_does_not_fit(name: str) -> None:
     [
         {"critical": "true"}, {"critical": True}, {"timeout_s": 0}, {"timeout_s": 0.1}, {"max_retries": -1},
         {"max_retries": True}, {"max_retries": 2}, {"retry_backoff_s": -1}, {"retry_backoff_s": 0}, {"join": "some"},
-        {"join": "any"}, {"approval": True}, {"approval": ""}, {"approval": "OK?"}, {"condition": ""}, {"condition": 1},
-        {"for_each": "x"}, {"for_each": "$step1.x"}, {"for_each": []}, {"fallback": {}}, {"fallback": {"action": "b"}},
+        {"join": "any"}, {"join": 0}, {"join": True}, {"join": 1, "dependencies": [1]}, {"join": 1.5},
+        {"approval": True}, {"approval": ""}, {"approval": "OK?"}, {"condition": ""}, {"condition": 1},
+        {"condition": False}, {"condition": "$step1.n > 3"}, {"fallback": {}}, {"fallback": {"action": "b"}},
+        {"for_each": "x"}, {"for_each": "$step1.x"}, {"for_each": []}, {"for_each": {}}, {"for_each": {"items": []}},
+        {"for_each": {"items": "x"}}, {"for_each": {"items": "$step1", "max_parallel": 2, "on_failure": "continue"}},
+        {"for_each": {"items": [], "on_failure": "stop"}}, {"for_each": {"items": [], "max_items": 0}},
+        {"for_each": {"items": [], "other": 1}}, {"plan": [{"id": 3, "action": "a"}]}, {"budget": {"tokens": 5}},
         {"compensate": "b"}, {"idempotency_key": 5}, {"idempotency_key": "k"}, {"parameters": []}, {"id": True},
         {"id": -1}, {"id": 1.5}, {"action": " "}, {"dependencies": [True]}, {"dependencies": 1}, {"reasoning": "r"},
     ],
@@ -104,9 +110,51 @@ def test_the_schema_and_the_parser_agree_on_every_field(policy: dict[str, Any]) 
 
 def test_the_schema_knows_every_field_of_a_step() -> None:
     schema: Any = plan_schema()
-    compiled = {"inputs", "templates"}
+    compiled = {"inputs", "templates", "guard", "inside_lenient"}
 
-    assert schema["$defs"]["step"]["properties"].keys() == {f.name for f in attrs.fields(Step)} - compiled
+    for kind in ("action_step", "plan_step"):
+        assert schema["$defs"][kind]["properties"].keys() == {f.name for f in attrs.fields(Step)} - compiled
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"plan": [STEP]}, {"plan": {"steps": [STEP]}}, {"plan": {"steps": [STEP], "output": {"x": "$step2"}}},
+        {"plan": [STEP], "budget": {"tokens": 5, "cost": 0.5}}, {"plan": {"steps": [STEP], "budget": {"seconds": 1}}},
+        {"plan": [STEP], "for_each": ["x"], "condition": "1 == 1", "critical": True},
+        {"plan": [STEP], "action": "plan"},
+        {"plan": [STEP], "parameters": {}}, {"plan": {"steps": [{"id": 2, "plan": [{"id": 3, "action": "a"}]}]}},
+        {"plan": []}, {"plan": {}}, {"plan": {"steps": []}}, {"plan": "x"}, {"plan": [{"id": 2}]}, {"plan": ["x"]}, {},
+        {"plan": [STEP], "action": "a"}, {"plan": [STEP], "parameters": {"x": 1}}, {"action": "a", "budget": {}},
+        {"plan": [STEP], "budget": {"tokens": 0}}, {"plan": [STEP], "budget": {"money": 1}},
+        {"plan": [STEP], "budget": 5},
+        {"plan": [{"id": 2, "plan": [{"id": 3}]}]},
+    ],
+    ids=json.dumps,
+)  # fmt: skip
+def test_the_schema_and_the_parser_agree_on_plans_in_plans(entry: dict[str, Any]) -> None:
+    plan = [{"id": 1, **entry}]
+    schema = plan_schema()
+    try:
+        parse_plan(plan)
+    except PlanError:
+        assert not fits(plan, schema, schema)
+    else:
+        assert fits(plan, schema, schema)
+
+
+@pytest.mark.parametrize(
+    "budget", [{}, {"tokens": 1, "model_calls": 2}, {"cost": "x"}, {"steps": 1.5}, [], {"step": 1}]
+)
+def test_the_schema_and_the_parser_agree_on_the_budget_of_a_plan(budget: Any) -> None:
+    plan = {"steps": [STEP], "budget": budget}
+    schema = plan_schema()
+    try:
+        parse_plan(plan)
+    except PlanError:
+        assert not fits(plan, schema, schema)
+    else:
+        assert fits(plan, schema, schema)
 
 
 @pytest.mark.parametrize(
@@ -137,10 +185,10 @@ def test_a_schema_for_given_actions_holds_a_model_to_them(call: dict[str, Any], 
 
 def test_a_schema_is_the_callers_to_change() -> None:
     schema: Any = plan_schema()
-    schema["$defs"]["step"]["properties"]["id"]["type"] = "string"
-    schema["$defs"]["step"]["properties"]["fallback"]["properties"]["action"]["pattern"] = "x"
+    schema["$defs"]["action_step"]["properties"]["id"]["type"] = "string"
+    schema["$defs"]["call"]["properties"]["action"]["pattern"] = "x"
 
     assert plan_schema() != schema
     again: Any = plan_schema()
-    assert again["$defs"]["step"]["properties"]["id"]["type"] == "integer"
+    assert again["$defs"]["action_step"]["properties"]["id"]["type"] == "integer"
     assert json.loads(json.dumps(again)) == again

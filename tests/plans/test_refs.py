@@ -242,6 +242,27 @@ def test_a_list_that_contains_itself_is_a_step_error_as_text_and_survives_as_val
     assert copy[1] is copy
 
 
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("$step9", None),
+        ("$step9.a[3].b", None),
+        ("{$step9.x}", "null"),
+        ("a $step9.x.", "a null."),
+        ("$step1.count", 3),
+    ],
+)
+def test_leniently_a_step_without_a_result_is_null(text: str, value: object) -> None:
+    assert compile_value(text).resolve(RESULTS, lenient=True) == value
+    assert compile_value({"x": {"y": [text]}}).resolve(RESULTS, lenient=True) == {"x": {"y": [value]}}
+    assert compile_value({"x": text}).resolve(RESULTS, lenient=True) == {"x": value}
+
+
+def test_leniently_a_result_must_still_have_what_is_named() -> None:
+    with pytest.raises(UnknownField, match="no field 'nope'"):
+        compile_value("$step1.nope").resolve(RESULTS, lenient=True)
+
+
 # ------------------------------------------------------------------ results are data
 
 
