@@ -5,98 +5,48 @@ description that a model reads, its return annotation the fields that later step
 it is `Tool.call`, which is the only place where a tool's function is entered: arguments are checked first
 and all at once, a plain function goes to a worker thread, and what comes back is copied into plain data or
 refused. Permissions, time-outs and retries are the executor's: the tool only carries the wishes.
+
+`call` is on the way of every step, so it does nothing that this tool does not need: no limiter without
+`max_concurrency`, no checkpoint and no scope for an async function that never suspends (`tool_drive` says how).
 """
 
 from __future__ import annotations
 
-import enum
 import functools
-import inspect
 import math
-import re
 import sys
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Literal, get_args, overload
+from collections.abc import Callable, Mapping
+from time import perf_counter
+from types import CoroutineType
+from typing import overload
 
 import attrs
 import trio
+from trio.lowlevel import current_task
 
-from trouper.runtime import ActionSignature, BadArguments, ToolError, TrouperError
+from trouper.runtime import ActionSignature, BadArguments, ToolError
 
-from .permissions import PERMISSIONS
-from .protocols import Evidence, Json
+from .protocols import Json, ProcessCall
+from .tool_checked import Checked, Verify
+from .tool_context import Effect, ToolContext
 from .tool_data import to_json
+from .tool_drive import DISMISSED, Suspended, drive, waited_for
+from .tool_failure import fail
+from .tool_options import Isolation, ToolOptions
+from .tool_place import BARE, ToolPlace
 from .tool_schema import Parameters, description_of, hints_of, is_async, parameters_of
 from .tool_shapes import Shape, Taking
+from .tool_threads import run_in_thread
 from .tool_types import UnsupportedType, record_fields, shape_of
 
-Isolation = Literal["task", "thread", "process"]
+__all__ = ["Checked", "Effect", "Isolation", "Tool", "ToolContext", "Verify", "tool"]
 
-_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
-
-
-class Effect(enum.Enum):
-    """What it means to run a tool twice."""
-
-    PURE = "pure"
-    """Nothing happens outside: run it as often as you like."""
-    KEYED = "keyed"
-    """Something happens, but the same call again changes nothing more."""
-    ONCE = "once"
-    """Each call counts: never repeated unless the tool says that nothing had happened."""
-
-
-def _silent(message: str) -> None:
-    """Progress that nobody listens to."""
-
-
-@attrs.frozen(kw_only=True)
-class ToolContext:
-    """What a tool may know about the step it runs for. Take it as `ctx: ToolContext`."""
-
-    run_id: str = ""
-    step_id: int = 0
-    attempt: int = 1
-    """1 for the first try."""
-    idempotency_key: str = ""
-    """The same for each attempt of the same step of the same run."""
-    deadline: float = math.inf
-    """When the step must have ended, on trio's clock."""
-    workspace: str = ""
-    """The work directory as an absolute path."""
-    progress: Callable[[str], None] = _silent
-    """Tells whoever watches how far it is; from any thread."""
-
-
-@attrs.frozen
-class Checked:
-    """What came of checking a result: what was compared, and what did not agree.
-
-    No `checks` means that nothing could be compared: the result is unverifiable, which is not the same as right.
-    """
-
-    problems: tuple[str, ...] = ()
-    checks: tuple[str, ...] = ()
-
-    @property
-    def verdict(self) -> Literal["ok", "refuted", "unverifiable"]:
-        """`refuted` with any problem, `ok` with checks and none, else `unverifiable`."""
-        if self.problems:
-            return "refuted"
-        return "ok" if self.checks else "unverifiable"
-
-    def __add__(self, other: Checked) -> Checked:
-        return Checked(self.problems + other.problems, self.checks + other.checks)
-
-
-Verify = Callable[[Mapping[str, object], Json, Evidence], Awaitable["Checked | list[str]"]]
-"""Re-checks a result by other means: `async def verify(parameters, result, evidence)`."""
-
-# Per run and not per tool: a thread that was abandoned when its run ended never gives its token back, and a
-# tool outlives runs (it is a module's global).
+# Per event loop: a tool is a module's global and outlives them.
 _limiters: trio.lowlevel.RunVar[dict[Tool, trio.CapacityLimiter]] = trio.lowlevel.RunVar("tool_limiters")
 
-_DEFAULT_THREADS = 40
+
+_AT_ONCE: dict[Isolation, float] = {"task": math.inf, "thread": 40, "process": 8}
+"""Calls of one tool at once where it does not say."""
 
 
 @attrs.frozen(kw_only=True, eq=False)
@@ -128,6 +78,22 @@ class Tool:
     """The compiled parameters."""
     gives: Shape | None = attrs.field(default=None, repr=False)
     """The compiled result."""
+    wants_context: bool = attrs.field(init=False, repr=False)
+    """Whether the function takes a `ToolContext`; for another one `call` only reports with it."""
+    _awaited: bool = attrs.field(init=False, repr=False)
+    _light: bool = attrs.field(init=False, repr=False)
+
+    @wants_context.default
+    def _takes_context(self) -> bool:
+        return self.takes.context is not None
+
+    @_awaited.default
+    def _is_async(self) -> bool:
+        return is_async(self.function)
+
+    @_light.default
+    def _needs_nothing(self) -> bool:
+        return self.isolation == "task" and self.max_concurrency is None
 
     def __call__(self, *args: object, **kwargs: object) -> object:
         """The plain function as it was written: a tool stays callable in its own module and its tests."""
@@ -155,49 +121,131 @@ class Tool:
         self.gives.take(result, "result", taking)
         return taking.problems
 
-    async def call(self, parameters: Mapping[str, object], ctx: ToolContext) -> Json:
+    async def call(self, parameters: Mapping[str, object], ctx: ToolContext, place: ToolPlace = BARE) -> Json:
         """Run the tool and give its result as plain data.
 
         Waits for a place first if the tool has `max_concurrency`. No time limit of its own: open a scope.
-        Cancelled: an async tool is cancelled where it waits; a plain one runs on in its thread, unheard, and
-        keeps its place of `max_concurrency` until it ends.
+        No checkpoint of its own either: with an async function that never suspends this never does.
+        Cancelled: an async tool is cancelled where it waits, and closed if it goes on waiting all the same; a plain
+        one runs on in its thread, unheard; a process is killed with all its children.
 
         Raises:
             BadArguments: the tool was not entered.
-            ToolError: it raised; whatever was not a Trouper error is the cause.
+            ToolError: it raised; whatever was not a Trouper error is the cause. Or it was not entered, because too
+                many threads of it hang, or because `place` has no processes.
+            ToolDied: its process ended without a result.
             BadResult: what it gave back is not data, or more than 10 MB of it.
         """
-        arguments = self._arguments(parameters)
-        if self.takes.context is not None:
-            arguments[self.takes.context] = ctx
+        limiter: trio.CapacityLimiter | None = None
+        if not self._light:
+            if self.isolation != "task":
+                return await self._call_elsewhere(parameters, ctx, place)
+            limiter, held = self._limiter(), object()  # and not the task: a tool may call itself
+            await limiter.acquire_on_behalf_of(held)
         try:
-            return await self._enter(arguments)
-        except TrouperError:
-            raise
-        except ExceptionGroup as group:
-            raise self._failed(_only(group)) from group
-        except (Exception, SystemExit) as error:
-            # SystemExit too: a tool that calls `sys.exit` has failed, and must not end everybody else.
-            raise self._failed(error) from error
+            value = self.begin(parameters, ctx, place)
+            return await self.go_on(value, ctx, place) if isinstance(value, Suspended) else value
+        finally:
+            if limiter is not None:
+                limiter.release_on_behalf_of(held)
 
-    async def _enter(self, arguments: dict[str, object]) -> Json:
-        limiter = self._limiter()
-        if self.isolation == "thread":
-            run = functools.partial(self._run_plain, arguments)
-            return await trio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=limiter)
-        place = object()  # one task may call the same tool from inside the tool
-        await limiter.acquire_on_behalf_of(place)
+    @property
+    def awaited(self) -> bool:
+        """Whether the function is async."""
+        return self._awaited
+
+    @property
+    def light(self) -> bool:
+        """Whether a call is nothing but a call of the function: in the event loop, however many at once."""
+        return self._light
+
+    def begin(self, parameters: Mapping[str, object], ctx: ToolContext, place: ToolPlace = BARE) -> Json | Suspended:
+        """`call` of a tool that is `light`, up to its first suspension: its result, or what `go_on` needs.
+
+        Most of what a plan calls for the sake of its arithmetic never suspends, and then costs no coroutine of ours.
+        """
+        arguments = self.takes.quick(parameters)
+        if arguments is None:
+            arguments = self._arguments(parameters)
+        if self.takes.context is not None:
+            arguments = {**arguments, self.takes.context: ctx}
+        scopes = current_task()._cancel_status  # see `tool_scopes`; from outside what the tool may open
+        suspended: Suspended | None = None
+        began = perf_counter()
         try:
             value = self.function(**arguments)
-            if inspect.isawaitable(value) and is_async(self.function):
-                value = await value
-            # A tool that swallowed its cancellation must not be taken for one that ended in time.
-            await trio.lowlevel.checkpoint_if_cancelled()
-            return to_json(value)
-        finally:
-            limiter.release_on_behalf_of(place)
+            if self._awaited:
+                coroutine = value if type(value) is CoroutineType else waited_for(value)
+                try:
+                    message = coroutine.send(None)
+                except StopIteration as done:
+                    value = done.value
+                else:
+                    suspended = Suspended(coroutine, message, scopes)
+        except BaseException as error:  # noqa: BLE001 - it is judged
+            fail(self.name, error)
+        result: Json | Suspended
+        try:
+            result = suspended or to_json(value)
+        except Exception as error:  # noqa: BLE001 - a mapping of the tool's own, or a dict that it goes on changing
+            fail(self.name, error)
+        if (took := perf_counter() - began) > place.block_limit:
+            place.report_blocked(self, ctx, took)
+            if suspended is None:  # its deadline may have passed, and nobody could say so: `go_on` looks
+                return Suspended(None, result, scopes)
+        return result
 
-    def _run_plain(self, arguments: dict[str, object]) -> Json:
+    async def go_on(self, suspended: Suspended, ctx: ToolContext, place: ToolPlace = BARE) -> Json:
+        """The rest of a call that `begin` has begun; see `call`."""
+        coroutine, scopes = suspended.coroutine, suspended.scopes
+        result: Json = suspended.message
+        if coroutine is not None:
+            value = await drive(self, ctx, place, coroutine, suspended.message, scopes)
+            if scopes.effectively_cancelled:  # it swallowed that, and must not be taken for one that ended in time
+                await trio.lowlevel.checkpoint_if_cancelled()
+            if value is DISMISSED:
+                raise ToolError(f"{self.name} was closed because it swallowed its cancellation again and again")
+            began = perf_counter()
+            result = self._as_data(value)
+            if (took := perf_counter() - began) <= place.block_limit:
+                return result
+            place.report_blocked(self, ctx, took)
+        await trio.lowlevel.checkpoint()
+        return result
+
+    async def _call_elsewhere(self, parameters: Mapping[str, object], ctx: ToolContext, place: ToolPlace) -> Json:
+        arguments = self.takes.quick(parameters)
+        if arguments is None:
+            arguments = self._arguments(parameters)
+        if self.takes.context is not None:
+            arguments = {**arguments, self.takes.context: ctx}
+        limiter = self._limiter()
+        try:
+            if self.isolation == "process":
+                async with limiter:
+                    return await self._call_process(parameters, ctx, place)
+            work = functools.partial(self._run_plain, arguments)
+            return await run_in_thread(self, work, limiter, place.max_abandoned)
+        except GeneratorExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 - it is judged
+            fail(self.name, error)
+
+    async def _call_process(self, parameters: Mapping[str, object], ctx: ToolContext, place: ToolPlace) -> Json:
+        if place.processes is None:
+            raise ToolError(f"{self.name} wants a process of its own, and this call has no `processes`", effect=False)
+        context = ctx if self.takes.context is not None else None
+        return await place.processes.run(
+            ProcessCall(tool=self.name, function=self.function, parameters=to_json(dict(parameters)), context=context)
+        )
+
+    def _as_data(self, value: object) -> Json:
+        try:
+            return to_json(value)
+        except Exception as error:  # noqa: BLE001 - as in `begin`
+            fail(self.name, error)
+
+    def _run_plain(self, arguments: Mapping[str, object]) -> Json:
         return to_json(self.function(**arguments))  # copied in the thread: 10 MB would hold up the loop
 
     def _limiter(self) -> trio.CapacityLimiter:
@@ -207,8 +255,7 @@ class Tool:
             limiters = {}
             _limiters.set(limiters)
         if self not in limiters:
-            threads = self.isolation == "thread"
-            limiters[self] = trio.CapacityLimiter(self.max_concurrency or (_DEFAULT_THREADS if threads else math.inf))
+            limiters[self] = trio.CapacityLimiter(self.max_concurrency or _AT_ONCE[self.isolation])
         return limiters[self]
 
     def _arguments(self, parameters: Mapping[str, object]) -> dict[str, object]:
@@ -218,18 +265,6 @@ class Tool:
             lines = "\n".join(f"- {p}" for p in problems)
             raise BadArguments(f"{self.name} was given {n} wrong argument{'s' if n > 1 else ''}:\n{lines}")
         return taken
-
-    def _failed(self, error: BaseException) -> TrouperError:
-        if isinstance(error, TrouperError):
-            return error
-        return ToolError(f"{self.name} raised {type(error).__name__}: {error}")
-
-
-def _only(group: BaseException) -> BaseException:
-    """The error inside groups of one: what the tool's author would call *the* error."""
-    while isinstance(group, BaseExceptionGroup) and len(group.exceptions) == 1:
-        group = group.exceptions[0]
-    return group
 
 
 @overload
@@ -277,13 +312,14 @@ def tool(
         timeout: seconds that one attempt may take.
         retries: how often a failed attempt may be repeated, as far as `effect` allows.
         max_concurrency: how many calls may run at once.
-        isolation: "task" (in the event loop), or "thread"; async functions run in the task.
+        isolation: "task" (in the event loop), "thread", or "process" (an interpreter of its own, with limits, killed
+            when its step is cancelled); by default async functions run in the task and plain ones in a thread.
         permission: the class of leave it needs: read, write, overwrite, outside, network, memory.
         verify: re-checks a result by other means, for the verifier.
 
     Raises:
         TypeError: the function cannot be a tool; the message names every reason.
-        ValueError: an option is out of range, or not there yet (`isolation="process"`).
+        ValueError: an option is out of range.
     """
     if isinstance(function, Tool):
         raise TypeError(f"{function.name!r} is a tool already; decorate the function once")
@@ -294,7 +330,7 @@ def tool(
         return _make(
             function,
             names,
-            _Options(
+            ToolOptions(
                 name=name if name is not None else getattr(function, "__name__", ""),
                 effect=effect,
                 timeout=timeout,
@@ -312,42 +348,8 @@ def tool(
     return lambda function: make(function, sys._getframe(1).f_locals)
 
 
-def _positive(_: object, attribute: attrs.Attribute[Any], value: float | None) -> None:
-    if value is not None and (isinstance(value, bool) or not value > 0):
-        raise ValueError(f"{attribute.name}={value!r}: must be more than 0, or None for no limit")
-
-
-@attrs.frozen(kw_only=True)
-class _Options:
-    name: str
-    effect: Effect
-    timeout: float | None = attrs.field(validator=_positive)
-    retries: int
-    max_concurrency: int | None = attrs.field(validator=_positive)
-    isolation: Isolation | None
-    permission: str | None
-    verify: Verify | None
-
-    def __attrs_post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name):
-            raise TypeError(f"{self.name!r} is no name for a tool (letters, digits, _ . -); give it `name=`")
-        if not isinstance(self.effect, Effect):
-            raise TypeError(f"tool {self.name!r}: effect={self.effect!r}; write Effect.PURE, KEYED or ONCE")
-        if isinstance(self.retries, bool) or not isinstance(self.retries, int) or self.retries < 0:
-            raise ValueError(f"tool {self.name!r}: retries={self.retries!r} must be a whole number, 0 or more")
-        if self.isolation is not None and self.isolation not in get_args(Isolation):
-            raise ValueError(f"tool {self.name!r}: isolation={self.isolation!r}; use 'task' or 'thread'")
-        if self.isolation == "process":
-            raise ValueError(
-                f"tool {self.name!r}: isolation='process' does not exist yet; leave it out to run "
-                "plain functions in a thread"
-            )
-        if self.permission is not None and self.permission not in PERMISSIONS:
-            known = ", ".join(PERMISSIONS)
-            raise ValueError(f"tool {self.name!r}: permission={self.permission!r} is none of {known}")
-
-
-def _make(function: Callable[..., object], names: Mapping[str, object], options: _Options) -> Tool:
+def _make(function: Callable[..., object], names: Mapping[str, object], options: ToolOptions) -> Tool:
+    isolation = options.isolation_of(function)
     takes = parameters_of(function, options.name, ToolContext, names)
     gives = _gives(function, options.name, names)
     return Tool(
@@ -363,25 +365,12 @@ def _make(function: Callable[..., object], names: Mapping[str, object], options:
         timeout=options.timeout,
         retries=options.retries,
         max_concurrency=options.max_concurrency,
-        isolation=_isolation(function, options),
+        isolation=isolation,
         permission=options.permission,
         verify=options.verify,
         takes=takes,
         gives=gives,
     )
-
-
-def _isolation(function: Callable[..., object], options: _Options) -> Isolation:
-    if inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function):
-        raise TypeError(f"tool {options.name!r} is a generator; return a list of what it yields")
-    if not is_async(function):
-        return options.isolation or "thread"
-    if options.isolation == "thread":
-        raise TypeError(
-            f"tool {options.name!r} is async and isolation='thread' wants a plain function; "
-            "leave `isolation` out, or write `def` instead of `async def`"
-        )
-    return "task"
 
 
 def _gives(function: Callable[..., object], name: str, names: Mapping[str, object]) -> Shape | None:

@@ -14,8 +14,10 @@ import enum
 import inspect
 import math
 import pathlib
+import reprlib
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any
 
 import attrs
 
@@ -26,6 +28,10 @@ from .protocols import Json
 MAX_BYTES = 10_000_000
 MAX_DEPTH = 500
 _INT_BITS = 4096
+_SMALL = 1 << 62
+_NO_SIZE = 1 << 62
+_LONGEST_NAME = 100
+_SHORT = reprlib.Repr()
 
 _Path = tuple["_Path", object] | None
 
@@ -36,6 +42,11 @@ class _Size:
 
     limit: int
     used: int = 0
+
+    def check(self, value: object) -> None:
+        """Refuse what is too long by its mere length, before anybody copies it."""
+        if isinstance(value, Mapping | list | tuple | set | frozenset) and self.used + 7 * len(value) > self.limit:
+            self.add(7 * len(value))
 
     def add(self, n: int) -> None:
         self.used += n
@@ -52,6 +63,120 @@ def to_json(value: object, *, limit: int = MAX_BYTES) -> Json:
     Raises:
         BadResult: something is not data (named with its place), not finite, too deep, or too large.
     """
+    if type(value) is dict and _flat_size(value) <= limit:
+        return value.copy()
+    size = _Size(limit)
+    try:
+        copy: Json = _copied(value, size, 0)
+    except (_Deep, BadResult):
+        if size.used > limit:
+            raise
+    else:
+        return copy
+    return _walked(value, limit)
+
+
+# ---------------------------------------------------------------- the quick way
+# `to_json` is on the way of every step. Most results are small dicts of scalars, with the same few keys again and
+# again; nearly all others are not nested deeply. Whatever else comes, and whatever is wrong, is left to the careful
+# walk below, which knows the place of everything.
+
+_seen_names: dict[tuple[object, ...], int] = {}
+_MANY_NAMES = 1024
+_SHALLOW = 20
+_SCALARS = frozenset({str, int, float, bool, type(None)})
+
+
+class _Deep(Exception):
+    """Too deep for recursion."""
+
+
+def _flat_size(value: dict[str, Any]) -> int:
+    """The size of a dict of plain names and scalars; of anything else `_NO_SIZE` or more."""
+    size = _seen_names.get(tuple(value)) or _size_of_names(value)
+    for name, item in value.items():
+        kind = type(item)
+        if type(name) is not str:  # a subclass may equal a known name
+            return _NO_SIZE
+        if kind is int:
+            if -_SMALL < item < _SMALL:
+                continue
+        elif kind is str:
+            if item.isascii():
+                size += len(item)
+                continue
+        elif item is None or kind is bool or (kind is float and item - item == 0.0):
+            continue
+        return _NO_SIZE
+    return size
+
+
+def _size_of_names(value: dict[str, Any]) -> int:
+    names = tuple(value)
+    if not set(map(type, names)) <= {str} or not "".join(names).isascii():
+        return _NO_SIZE
+    size = sum(map(len, names)) + 24 * len(names) + 2
+    if size < _MANY_NAMES:
+        if len(_seen_names) >= _MANY_NAMES:
+            _seen_names.clear()
+        _seen_names[names] = size
+    return size
+
+
+def _copied(value: Any, size: _Size, depth: int) -> Any:
+    kind = type(value)
+    if kind is dict:
+        if (flat := _flat_size(value)) < _NO_SIZE:
+            size.add(flat)
+            return value.copy()
+        return _copied_dict(value, size, depth)
+    if kind is list or kind is tuple:
+        return _copied_list(value, size, depth)
+    if kind in _SCALARS:
+        return _scalar(value, size, None)
+    size.check(value)
+    plain = _plain(value, None)
+    return _copied(plain, size, depth) if type(plain) in {dict, list} else _scalar(plain, size, None)
+
+
+def _copied_dict(value: dict[object, object], size: _Size, depth: int) -> dict[str, Json]:
+    if depth == _SHALLOW:
+        raise _Deep
+    size.check(value)
+    copy: dict[str, Json] = {}
+    for name, item in _named(value, None):
+        size.add(len(name) + 4)
+        copy[name] = _copied(item, size, depth + 1)
+    return copy
+
+
+def _copied_list(value: list[Any] | tuple[Any, ...], size: _Size, depth: int) -> list[Json]:
+    if depth == _SHALLOW:
+        raise _Deep
+    size.check(value)
+    kinds = set(map(type, value))
+    if len(kinds) == 1 and kinds <= _SCALARS and _are_plain(kinds.pop(), value, size):
+        return list(value)
+    size.add(2 + 2 * len(value))
+    return [_copied(item, size, depth + 1) for item in value]
+
+
+def _are_plain(kind: type, items: Collection[Any], size: _Size) -> bool:
+    """Look at scalars of one kind all together: that is done in C."""
+    plain = True
+    if kind is str:
+        plain = all(map(str.isascii, items))
+    elif kind is int:
+        plain = min(items) > -_SMALL and max(items) < _SMALL
+    elif kind is float:
+        plain = all(map(math.isfinite, items))
+    if plain:
+        size.add(22 * len(items) + (sum(map(len, items)) if kind is str else 0))
+    return plain
+
+
+# ---------------------------------------------------------------- the careful walk
+def _walked(value: object, limit: int) -> Json:
     size = _Size(limit)
     out: list[Json] = [None]
     work: list[tuple[object, list[Json] | dict[str, Json], int | str, int, _Path]] = [(value, out, 0, 0, None)]
@@ -59,6 +184,7 @@ def to_json(value: object, *, limit: int = MAX_BYTES) -> Json:
         item, into, key, depth, path = work.pop()
         if depth > MAX_DEPTH:
             raise BadResult(f"the result is nested deeper than {MAX_DEPTH} levels (or contains itself)")
+        size.check(item)
         plain = _plain(item, path)
         if isinstance(plain, dict):
             size.add(2)
@@ -111,8 +237,9 @@ def _scalar(value: object, size: _Size, path: _Path) -> Json:
         size.add(5)
         return value
     if isinstance(value, str):
+        size.add(len(value) + 2)  # before it is encoded: a hundred megabytes would hold up the loop
         try:
-            size.add(len(value.encode()) + 2)
+            size.add(len(value.encode()) - len(value))
         except UnicodeEncodeError:
             raise BadResult(f"{_where(path)} is text with half a surrogate pair, which no file can hold") from None
         return str.__str__(value)
@@ -132,12 +259,16 @@ def _scalar(value: object, size: _Size, path: _Path) -> Json:
 def _named(value: dict[object, object], path: _Path) -> Iterable[tuple[str, object]]:
     seen: set[str] = set()
     for key, inner in value.items():
+        if type(key) is str and key.isascii() and key not in seen:
+            seen.add(key)
+            yield key, inner
+            continue
         if isinstance(key, bool) or not isinstance(key, str | int):
-            raise BadResult(f"{_where(path)} has the key {key!r} ({type(key).__name__}); keys must be text")
+            raise BadResult(f"{_where(path)} has the key {_SHORT.repr(key)} ({type(key).__name__}); keys must be text")
         name = key.value if isinstance(key, enum.Enum) else key
         name = str(name)
         if name in seen:
-            raise BadResult(f"{_where(path)} has two keys that both read {name!r}")
+            raise BadResult(f"{_where(path)} has two keys that both read {_SHORT.repr(name)}")
         seen.add(name)
         _scalar(name, _Size(MAX_BYTES), path)
         yield name, inner
@@ -164,5 +295,6 @@ def _where(path: _Path) -> str:
     parts: list[str] = []
     while path is not None:
         path, part = path
-        parts.append(str(part))
+        text = str(part)
+        parts.append(text if len(text) <= _LONGEST_NAME else f"{text[:_LONGEST_NAME]}...")
     return "the result" + "".join(reversed(parts))

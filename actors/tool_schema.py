@@ -9,6 +9,7 @@ import json
 import re
 import typing
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import attrs
 
@@ -45,6 +46,36 @@ class Parameters:
     """The shape of what `**parameters` takes; None where nothing else is taken."""
     context: str | None = None
     """The name under which the function wants its `ToolContext`."""
+    _known: Mapping[str, Shape] = attrs.field(init=False, repr=False)
+    _kinds: Mapping[str, type] = attrs.field(init=False, repr=False)
+    _copied: tuple[str, ...] = attrs.field(init=False, repr=False)
+    _required: frozenset[str] = attrs.field(init=False, repr=False)
+
+    @_known.default
+    def _by_name(self) -> Mapping[str, Shape]:
+        return {p.name: p.shape for p in self.items}
+
+    @_kinds.default
+    def _exact_kinds(self) -> Mapping[str, type]:
+        return {p.name: p.shape.exact() for p in self.items}
+
+    @_copied.default
+    def _lists(self) -> tuple[str, ...]:
+        return tuple(name for name, kind in self._kinds.items() if kind is list)
+
+    @_required.default
+    def _without_default(self) -> frozenset[str]:
+        return frozenset(p.name for p in self.items if p.required)
+
+    @property
+    def kinds(self) -> Mapping[str, type]:
+        """Of each parameter the class whose every member fits as it is; see `Shape.exact`."""
+        return self._kinds
+
+    @property
+    def copied(self) -> tuple[str, ...]:
+        """The parameters that the tool must get a copy of."""
+        return self._copied
 
     def schema(self) -> dict[str, object]:
         """The JSON Schema of the arguments, one object."""
@@ -58,14 +89,36 @@ class Parameters:
             "additionalProperties": rest,
         }
 
+    def quick(self, given: Mapping[str, object]) -> Mapping[str, object] | None:
+        """The arguments as the function wants them, if that can be seen at a glance; None leaves it to `take`.
+
+        This is on the way of every call: most arguments are of the very type that was declared.
+        """
+        kinds = self._kinds
+        if len(given) < len(kinds) and not self._required.issubset(given):
+            return None
+        try:
+            for name, value in given.items():
+                if type(value) is not kinds[name] and kinds[name] is not object:
+                    return None
+        except KeyError:
+            return None
+        if self._copied:
+            taken: dict[str, Any] = {**given}
+            for name in self._copied:  # so that a tool that sorts its argument does not sort another step's result
+                if name in taken:
+                    taken[name] = taken[name].copy()
+            return taken
+        return given
+
     def take(self, given: Mapping[str, object]) -> tuple[dict[str, object], list[str]]:
         """The arguments as the function wants them, and every mistake in what was given."""
         taking = Taking([])
-        known = {p.name: p for p in self.items}
+        known = self._known
         taken: dict[str, object] = {}
         for name, value in given.items():
             if name in known:
-                taken[name] = known[name].shape.take(value, name, taking)
+                taken[name] = known[name].take(value, name, taking)
             elif self.rest is not None and name != self.context:
                 taken[name] = self.rest.take(value, name, taking)
             else:

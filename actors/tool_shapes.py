@@ -38,6 +38,10 @@ class Taking:
         return MISSING
 
 
+class Unseen:
+    """The class of no value: whatever comes must be looked at."""
+
+
 class Shape(abc.ABC):
     """What a value must look like."""
 
@@ -54,6 +58,10 @@ class Shape(abc.ABC):
     def take(self, value: object, where: str, taking: Taking) -> object:
         """The value as the function wants it; mistakes go to `taking` and give `MISSING`."""
         return self._take(value, where, taking)
+
+    def exact(self) -> type:
+        """The class whose every member fits as it is (of `list`: a copy); `object` if anything does."""
+        return Unseen
 
     @abc.abstractmethod
     def _schema(self) -> dict[str, object]: ...
@@ -91,6 +99,10 @@ def _kind(value: object) -> str:
 class Anything(Shape):
     """Any value at all."""
 
+    def exact(self) -> type:
+        """`object`."""
+        return object
+
     def _schema(self) -> dict[str, object]:
         return {}
 
@@ -114,6 +126,11 @@ class Scalar(Shape):
         "boolean": "true or false",
         "null": "null",
     }
+    _EXACT: ClassVar[Mapping[str, type]] = {"string": str, "integer": int, "boolean": bool, "null": type(None)}
+
+    def exact(self) -> type:
+        """Its class; but numbers are looked at: a float may be infinite, a whole number becomes a float."""
+        return self._EXACT.get(self.kind, Unseen)
 
     def _schema(self) -> dict[str, object]:
         return {"type": self.kind}
@@ -192,6 +209,10 @@ class ListOf(Shape):
     item: Shape
     make: Callable[[list[object]], object] = list
     unique: bool = False
+
+    def exact(self) -> type:
+        """`list` for a list of anything."""
+        return list if isinstance(self.item, Anything) and self.make is list else Unseen
 
     def _schema(self) -> dict[str, object]:
         schema: dict[str, object] = {"type": "array"}

@@ -88,7 +88,10 @@ def regex_search(pattern: str, *, ignore_case: bool, seconds: float = SECONDS_PE
     `seconds` is the most that one file may take.
     """
     process = subprocess.Popen(  # noqa: S603 - our own interpreter on our own file
-        [sys.executable, "-I", "-S", str(_CHILD)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-I", "-S", str(_CHILD)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        start_new_session=True,  # so that Ctrl-C is ours to hear, and not the child's to print a traceback of
     )
     try:
         asked = json.dumps({"pattern": pattern, "ignore_case": ignore_case}) + "\n"

@@ -99,6 +99,7 @@ from ._plan_stream import PlanStream
 from ._ready import ReadySet, critical_path, rank, sequential
 from ._ref import Ref
 from ._refs import INDEX, ITEM, Compiled
+from ._resolver import resolver
 from ._spec import (
     KILLED,
     NORMAL,
@@ -260,5 +261,6 @@ __all__ = [
     "plan_schema",
     "problems_json",
     "rank",
+    "resolver",
     "sequential",
 ]

@@ -297,3 +297,8 @@ class Context:
     def emit(self, event: Event) -> None:
         """Give an event of your own to whoever listens."""
         self._cell.system.event_bus.emit(event)
+
+    @property
+    def channel(self) -> Callable[[Event], None] | None:
+        """`emit` for a loop that must be quick, None if nobody listens: ask again when others have had a turn."""
+        return self._cell.system.event_bus.channel()

@@ -7,6 +7,7 @@ dropped for that listener and counted in `dropped`, never is an actor made to wa
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
@@ -145,6 +146,8 @@ class EventStream:
         waited = False
         while True:
             if self._closed:
+                # Woken by the one, cancelled by the other: whoever was cancelled wants to hear that.
+                await trio.lowlevel.checkpoint_if_cancelled()
                 raise trio.ClosedResourceError
             if self._kept:
                 event = self._kept.popleft()
@@ -214,6 +217,12 @@ class EventBus:
         """Give `event` to everyone who listens."""
         for stream in self._streams:
             stream.offer(event)
+
+    def channel(self) -> Callable[[Event], None] | None:
+        """What takes events, for as long as no other task has had a turn; None if nobody listens."""
+        if len(self._streams) == 1:
+            return self._streams[0].offer
+        return self.emit if self._streams else None
 
     def close(self) -> None:
         """End every subscription; what was kept can still be read."""

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from itertools import chain
 
 from ._nearest import listed, suggestion
-from ._plan_catalogue import Catalogue, call_problems
+from ._plan_catalogue import ActionSignature, Catalogue, call_problems
 from ._plan_data import Path, texts
 from ._plan_draft import Checked, Draft
 from ._plan_finished import NOTHING_BEFORE, Before
@@ -96,26 +96,67 @@ def _report_odd_references(drafts: Sequence[Draft], everyone: Sequence[Draft]) -
 
 
 def _report_actions(drafts: Sequence[Draft], catalogue: Catalogue) -> None:
+    known = {name: _Takes(signature) for name, signature in catalogue.items()}
     for draft in drafts:
-        names: dict[Path, tuple[str | None, Mapping[str, object] | None]] = {(): (draft.action, draft.parameters)}
-        names |= {(name,): (call.action or None, call.parameters) for name, call in draft.calls.items()}
-        for before, (action, parameters) in names.items():
-            for kind, path, message in call_problems(action, parameters, catalogue):
-                written = (draft.key(str(path[0]), before), *path[1:])
-                draft.problem(kind, (*before, *written), message)
+        if draft.calls or draft.action not in known or not known[draft.action].fits(draft.parameters):
+            _report_calls(draft, catalogue)
+
+
+class _Takes:
+    """The parameters of an action, for a quick look: what fits has no problems."""
+
+    __slots__ = ("_all", "_required")
+
+    def __init__(self, signature: ActionSignature) -> None:
+        self._required: frozenset[str] = frozenset(signature.required)
+        self._all: frozenset[str] | None = None
+        if signature.parameters is not None:
+            self._all = self._required.union(signature.parameters)
+
+    def fits(self, parameters: Mapping[str, object] | None) -> bool:
+        return (
+            parameters is not None
+            and self._required.issubset(parameters)
+            and (self._all is None or self._all.issuperset(parameters))
+        )
+
+
+def _report_calls(draft: Draft, catalogue: Catalogue) -> None:
+    names: dict[Path, tuple[str | None, Mapping[str, object] | None]] = {(): (draft.action, draft.parameters)}
+    names |= {(name,): (call.action or None, call.parameters) for name, call in draft.calls.items()}
+    for before, (action, parameters) in names.items():
+        for kind, path, message in call_problems(action, parameters, catalogue):
+            written = (draft.key(str(path[0]), before), *path[1:])
+            draft.problem(kind, (*before, *written), message)
 
 
 def _report_fields(drafts: Sequence[Draft], catalogue: Catalogue, actions: Mapping[int, str | None]) -> None:
+    gives = {name: frozenset(known.outputs) for name, known in catalogue.items() if known.outputs is not None}
+    outputs = {step: gives[action] for step, action in actions.items() if action in gives}
     for draft in drafts:
-        said: set[tuple[int, str]] = set()
-        for reference, path in chain(draft.uses(), draft.output_uses()):
-            action, field = actions.get(reference.step), reference.field
-            if action is None or field is None:
-                continue
-            signature = catalogue.get(action)
-            if signature is None or signature.gives(field) or (reference.step, field) in said:
-                continue
-            said.add((reference.step, field))
-            gives = signature.outputs or ()
-            message = f"{short(reference.text)}: {action!r} gives {listed(gives)}, not {field!r}"
-            draft.problem("unknown_field", path, message + suggestion(field, gives))
+        if outputs and not (draft.plain and _surely_there(draft, outputs)):
+            _report_draft_fields(draft, catalogue, actions)
+
+
+def _surely_there(draft: Draft, outputs: Mapping[int, frozenset[str]]) -> bool:
+    # A quick look: where in the document a field is named matters only if it is not there.
+    for reference in draft.inputs.named():
+        known = outputs.get(reference.step)
+        if known is not None and reference.path and reference.path[0] not in known:
+            return False
+    return True
+
+
+def _report_draft_fields(draft: Draft, catalogue: Catalogue, actions: Mapping[int, str | None]) -> None:
+    said: set[tuple[int, str]] = set()
+    for reference, path in chain(draft.uses(), draft.output_uses()):
+        action, field = actions.get(reference.step), reference.field
+        if action is None or field is None:
+            continue
+        signature = catalogue.get(action)
+        if signature is None or signature.gives(field) or (reference.step, field) in said:
+            continue
+        said.add((reference.step, field))
+        gives = signature.outputs or ()
+        message = f"{short(reference.text)}: {action!r} gives {listed(gives)}, not {field!r}"
+        draft.problem("unknown_field", path, message + suggestion(field, gives))

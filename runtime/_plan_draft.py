@@ -21,7 +21,7 @@ from ._plan_fields import as_id
 from ._plan_object import Plan
 from ._plan_report import Report, short, step_text
 from ._refs import Compiled, Reference, compile_value
-from ._step import SUB_PLAN, ActionCall, Parameters, Step
+from ._step import SUB_PLAN, ActionCall, Parameters, Step, plain_step
 
 SPELLINGS: Final = {
     "id": ("id", "step"),
@@ -76,6 +76,11 @@ class Draft:
     """Its id reads like `step_1`."""
     _mentions: dict[int, tuple[Path, str]] | None = None
 
+    @property
+    def plain(self) -> bool:
+        """It sets no policy and has no plan of its own."""
+        return not (self.policies or self.calls or self.inner or self.for_each)
+
     def problem(self, kind: ProblemKind, path: Path, message: str) -> None:
         """Report something at `path` from this step."""
         self.report.add(kind, (*self.at, *path), message, step=self.id)
@@ -92,15 +97,17 @@ class Draft:
         """
         found = dict.fromkeys(self.listed)
         self.inputs.add_references(found)
-        for compiled in self.templates.values():
-            compiled.add_references(found)
+        if self.templates:
+            for compiled in self.templates.values():
+                compiled.add_references(found)
         if self.guard is not None:
             found.update(dict.fromkeys(self.guard.references))
         if self.for_each is not None:
             self.for_each.source.add_references(found)
-        for name, call in self.calls.items():
-            own = {self.id} if name == "compensate" else set()
-            found.update(dict.fromkeys(call.inputs.references - own))
+        if self.calls:
+            for name, call in self.calls.items():
+                own = {self.id} if name == "compensate" else set()
+                found.update(dict.fromkeys(call.inputs.references - own))
         return found
 
     def uses(self) -> Iterator[tuple[Reference, Path]]:
@@ -153,11 +160,17 @@ class Draft:
 
     def step(self) -> Step:
         """The finished step; only when nothing is wrong with it and its own plan has been checked."""
+        dependencies = tuple(dict.fromkeys(self.listed))
+        if self.plain:
+            action, values = self.action, self.parameters or {}
+            return plain_step(
+                self.id, action, values, dependencies, self.inputs, self.templates, self.guard, self.inside_lenient
+            )
         return Step(
             self.id,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - a missing id has stopped us before
             SUB_PLAN if self.inner is not None else self.action,  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType] - the same
             self.parameters or {},
-            dependencies=tuple(dict.fromkeys(self.listed)),
+            dependencies=dependencies,
             inputs=self.inputs,
             templates=self.templates,
             guard=self.guard,

@@ -31,7 +31,7 @@ def before(finished: Mapping[int, Step] | None, taken: Collection[int]) -> Befor
     steps = {} if finished is None else dict(finished)
     place = {step: n for n, step in enumerate(steps)}
     graph = {
-        key: tuple(sorted((need for need in step.needs if need in place and need != key), key=place.__getitem__))
+        key: tuple(sorted((need for need in step.needs if need in place), key=place.__getitem__))
         for key, step in steps.items()
     }
     inside = (step.plan.all_ids for step in steps.values() if step.plan is not None)

@@ -35,6 +35,7 @@ from typing import Any, Final
 import attrs
 
 from ._errors import StepError, UnknownField
+from ._makers import maker
 from ._nearest import listed, suggestion
 from ._plan_data import Path, PathKey, compact_json, fresh_copy
 from ._plan_json import MAX_DEPTH
@@ -65,7 +66,7 @@ _USUAL = re.compile(r"\$step([0-9]++)((?:\.\w++)*+)")  # what nearly every refer
 _SHORT: Final = 64
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)  # so that it can have a `maker`
 class Reference:
     """One `$stepN...`: of which step, which part of its result, and how it was written.
 
@@ -85,12 +86,14 @@ class Reference:
         return first if isinstance(first, str) and not _DIGITS.fullmatch(first) else None
 
 
+_new_reference = maker(Reference, "step", "path", "text")
+
 Parts = tuple[str | Reference, ...]
 _Fill = Reference | Parts
 """What goes into a slot: the value of one bare reference, or a text put together."""
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)
 class Compiled:
     """A value whose references have been found: made by `compile_value`, resolved as often as needed."""
 
@@ -118,6 +121,15 @@ class Compiled:
                     found[fill.step] = None
             else:
                 found.update((part.step, None) for part in _named(fill) if part.step >= 0)
+
+    def named(self) -> Iterator[Reference]:
+        """Every reference in document order."""
+        fill: _Fill
+        for fill in self._slots[2::3]:
+            if type(fill) is Reference:
+                yield fill
+            else:
+                yield from _named(fill)
 
     @property
     def constant(self) -> bool:
@@ -174,6 +186,7 @@ class Compiled:
         return tuple(reversed(path))
 
 
+_compiled = maker(Compiled, "_root", "_containers", "_slots")
 _EMPTY_OBJECT = Compiled(None, ({}, 0, 0))
 
 
@@ -234,38 +247,46 @@ def compile_value(value: object, *, item: bool = False) -> Compiled:
         ValueError: it is nested deeper than plans may be, or contains itself.
     """
     mark = "$" if item else _MARK
-    if isinstance(value, str) and mark in value:
+    items: Iterator[tuple[PathKey, Any]]
+    if isinstance(value, dict):
+        if not value:
+            return _EMPTY_OBJECT
+        items = iter(value.items())
+    elif isinstance(value, list):
+        items = enumerate(value)
+    elif isinstance(value, str) and mark in value:
         return Compiled(None, (), (0, 0, _cut(value, item)))
-    if not isinstance(value, list | dict):
+    else:
         return Compiled(value)
-    if not value and isinstance(value, dict):
-        return _EMPTY_OBJECT
     containers: list[Any] = [value, 0, 0]
     slots: list[Any] = []
-    stack = [(0, _items(value))]
-    while stack:
-        parent, items = stack[-1]
+    parent = 0
+    above: list[tuple[int, Iterator[tuple[PathKey, Any]]]] = []
+    while True:
         for key, inner in items:
             kind = type(inner)
             if kind is str:
                 if mark in inner:
                     slots += parent, key, _cut_short(inner, item) if len(inner) <= _SHORT else _cut(inner, item)
-            elif kind not in _PLAIN and isinstance(inner, list | dict):
-                if len(stack) == MAX_DEPTH:
+            elif kind not in _PLAIN and isinstance(inner, _CONTAINERS):
+                if len(above) + 1 == MAX_DEPTH:
                     raise ValueError(f"too deep: more than {MAX_DEPTH} lists and objects in one another")
                 here = len(containers) // 3
                 containers += inner, parent, key
                 if kind is not list or not _FLAT.issuperset(map(type, inner)):
-                    stack.append((here, _items(inner)))
+                    above.append((parent, items))
+                    parent, items = here, _items(inner)
                     break
                 for place, text in enumerate(inner):
                     if type(text) is str and mark in text:
                         slots += here, place, _cut_short(text, item) if len(text) <= _SHORT else _cut(text, item)
         else:
-            stack.pop()
-    return Compiled(None, tuple(containers), tuple(slots))
+            if not above:
+                return _compiled(None, tuple(containers), tuple(slots))
+            parent, items = above.pop()
 
 
+_CONTAINERS: Final = (list, dict)
 _PLAIN: Final = frozenset({int, float, bool, type(None)})
 _FLAT: Final = _PLAIN | {str}
 
@@ -282,7 +303,7 @@ def _cut_short(text: str, item: bool) -> _Fill:
     found = _USUAL.fullmatch(text)
     if found is not None:
         step, way = found.groups()
-        return Reference(int(step), tuple(way.split(".")[1:]), text)
+        return _new_reference(int(step), tuple(way.split(".")[1:]), text)
     return _cut(text, item)
 
 

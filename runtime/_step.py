@@ -10,6 +10,7 @@ import attrs
 from ._budget import Budget
 from ._condition import Condition, read_condition
 from ._for_each import ForEach
+from ._makers import maker
 from ._plan_data import fresh_copy
 from ._refs import Compiled, compile_value
 
@@ -74,7 +75,7 @@ class Compensation(ActionCall):
     """What undoes the step when the run fails after it; it may refer to the step's own result."""
 
 
-@attrs.frozen
+@attrs.frozen(weakref_slot=False)  # so that it can have a `maker`
 class Step:
     """One call of a tool. Steps come from `parse_plan`, which has checked every field.
 
@@ -184,6 +185,9 @@ class Step:
         if self.budget is not None:
             yield "budget", self.budget.as_json()
 
+
+plain_step = maker(Step, "id", "action", "parameters", "dependencies", "inputs", "templates", "guard", "inside_lenient")
+"""A step without any policy, as most of the steps of a large plan are: its fields in this order."""
 
 PLAIN_POLICIES = (
     "critical",

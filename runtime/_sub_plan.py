@@ -70,7 +70,8 @@ def _compare(
     owner: Draft | None,
     around: _Scope | None,
 ) -> Checked:
-    own = [draft.id for draft in drafts if draft.id is not None and known.first.get(draft.id) is draft]
+    first = known.first
+    own = [draft.id for draft in drafts if draft.id is not None and first.get(draft.id) is draft]
     place = {step: n for n, step in enumerate((*graph, *own))}
     scope = _Scope(place, owner, around)
     for draft in drafts:
@@ -84,11 +85,26 @@ def _compare(
                 (needs if step in place else missing).setdefault(step)
         if draft.policies:
             _check_join(draft, len(needs) + len(missing))
-        if draft.id is not None and known.first.get(draft.id) is draft:
+        if draft.id is not None and first.get(draft.id) is draft:
             graph[draft.id] = tuple(sorted(needs, key=place.__getitem__)) if len(needs) > 1 else tuple(needs)
-    by_level = levels(graph)
+    by_level = _levels_in_order(graph) or levels(graph)
     report_cycles(graph, by_level, known.first, known.report)
     return Checked(graph, by_level)
+
+
+def _levels_in_order(graph: Mapping[int, tuple[int, ...]]) -> tuple[tuple[int, ...], ...] | None:
+    """The levels if every step stands behind those that it waits for, as most planners write it; None if not."""
+    level: dict[int, int] = {}
+    found: list[list[int]] = []
+    for step, needs in graph.items():
+        try:
+            level[step] = here = max([level[one] for one in needs]) + 1 if needs else 0
+        except KeyError:
+            return None
+        if here == len(found):
+            found.append([])
+        found[here].append(step)
+    return tuple(map(tuple, found))
 
 
 def _compare_inner(draft: Draft, inner: InnerDraft, around: _Scope, known: Known) -> None:

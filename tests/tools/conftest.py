@@ -4,6 +4,7 @@ import pytest
 
 from trouper.actors.permissions import PermissionPolicy
 from trouper.actors.tool import ToolContext
+from trouper.actors.tool_place import ToolPlace
 from trouper.adapters import tools_calc, tools_files, tools_reply, tools_text
 from trouper.adapters.file_access import FileAccess
 from trouper.adapters.workspace import Workspace
@@ -68,3 +69,21 @@ def tree(tmp_path):
 @pytest.fixture
 def ws(tree):
     return Workspace(tree)
+
+
+class Reports:
+    """A place for calls, and what it was told."""
+
+    def __init__(self, block_limit=1e9):
+        self.blocked = []
+        self.dismissed = []
+        self.place = ToolPlace(
+            block_limit=block_limit,
+            on_blocked=lambda tool, ctx, seconds: self.blocked.append((tool.name, ctx.step_id, seconds)),
+            on_dismissed=lambda tool, ctx: self.dismissed.append((tool.name, ctx.step_id)),
+        )
+
+
+@pytest.fixture
+def make_reports():
+    return Reports

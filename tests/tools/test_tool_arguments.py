@@ -6,7 +6,7 @@ from typing import Literal, NotRequired, TypedDict
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import event, given
 from hypothesis import strategies as st
 
 from trouper.actors.tool import ToolContext, tool
@@ -213,3 +213,55 @@ def test_any_arguments_are_either_taken_or_refused_by_name(parameters):
     elif parameters.get("b") != []:
         with pytest.raises(BadArguments, match="work was given"):
             work.check_arguments(parameters)
+
+
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3) | st.lists(st.integers())
+
+
+@given(
+    st.fixed_dictionaries(
+        {"text": st.text(max_size=3) | VALUES},
+        optional={
+            "yes": st.booleans() | VALUES,
+            "items": st.lists(VALUES) | VALUES,
+            "data": st.dictionaries(st.text(), VALUES) | VALUES,
+            "number": VALUES,
+            "what": VALUES,
+            "choice": st.just(1) | VALUES,
+            "other": VALUES,
+        },
+    )
+)
+def test_the_glance_gives_what_the_close_look_gives(given):
+    """`quick` is a short cut: where it answers, `take` would have said the same."""
+
+    @tool
+    def work(
+        text: str,
+        number: float = 0.0,
+        yes: bool = False,
+        items: list = (),
+        data: dict | None = None,
+        what: object = 0,
+        choice: Literal[1] = 1,
+    ): ...
+
+    quick = work.takes.quick(given)
+    taken, problems = work.takes.take(given)
+
+    event("quick" if quick is not None else "close")
+    if quick is not None:
+        assert (repr(quick), problems) == (repr(taken), [])
+
+
+def test_the_glance_is_enough_for_what_plans_mostly_give():
+    @tool
+    def work(text: str, n: int, yes: bool, items: list, what: object, more: str = ""): ...
+
+    given = {"text": "a", "n": 1, "yes": True, "items": [1], "what": {}}
+
+    assert work.takes.quick(given) == given
+    assert work.takes.quick(given | {"more": "b"}) == given | {"more": "b"}
+    assert work.takes.quick(given | {"n": True}) is None
+    assert work.takes.quick({"text": "a"}) is None
+    assert work.takes.quick(given | {"unknown": 1}) is None

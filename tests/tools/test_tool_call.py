@@ -8,6 +8,9 @@ import pytest
 import trio
 
 from trouper.actors.tool import ToolContext, tool
+from trouper.actors.tool_drive import Suspended
+from trouper.actors.tool_place import ToolPlace
+from trouper.actors.tool_quick import quick_begin
 from trouper.runtime import BadArguments, BadResult, ToolError
 
 CTX = ToolContext(run_id="r", step_id=3, workspace="/w")
@@ -158,35 +161,6 @@ async def test_a_tool_that_swallows_its_cancellation_has_not_ended_in_time(autoj
     assert scope.cancelled_caught
 
 
-@pytest.mark.io
-async def test_cancelling_leaves_a_plain_tool_behind_but_not_its_place():
-    """The caller goes on at once; the place of `max_concurrency` is free only when the thread has ended."""
-    started, finish = threading.Event(), threading.Event()
-
-    @tool(max_concurrency=1)
-    def slow() -> str:
-        started.set()
-        finish.wait(20)
-        return "done"
-
-    async with trio.open_nursery() as nursery:
-        with trio.CancelScope() as scope:
-            nursery.start_soon(cancel_when, started, scope)
-            await slow.call({}, CTX)
-        assert scope.cancelled_caught
-        assert not finish.is_set()
-        with trio.move_on_after(0.05) as waiting:
-            await slow.call({}, CTX)
-        assert waiting.cancelled_caught
-        finish.set()
-        assert await slow.call({}, CTX) == "done"
-
-
-async def cancel_when(event, scope):
-    await trio.to_thread.run_sync(event.wait, 20)
-    scope.cancel()
-
-
 async def test_max_concurrency_bounds_async_calls(autojump_clock):
     running, most = 0, 0
 
@@ -227,28 +201,37 @@ def test_one_tool_serves_many_runs():
     assert [trio.run(twice), trio.run(twice)] == [2, 2]
 
 
-@pytest.mark.io
-def test_an_abandoned_thread_takes_no_place_from_the_next_run():
-    started, finish = threading.Event(), threading.Event()
+async def test_the_prepared_beginning_does_what_the_general_one_does(autojump_clock):
+    """`quick_begin` knows the tool beforehand; nothing else about the call is different."""
 
-    @tool(max_concurrency=1)
-    def work(hang: bool) -> str:
-        if hang:
-            started.set()
-            finish.wait(20)
-        return "done"
+    class Odd(dict):
+        def items(self):
+            raise ValueError("odd")
 
-    async def abandon():
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(cancel_when, started, nursery.cancel_scope)
-            await work.call({"hang": True}, CTX)
+    @tool
+    async def work(kind: str, items: list) -> object:
+        items.append(1)
+        if kind == "late":
+            await trio.sleep(1)
+        if kind == "raise":
+            raise KeyError("goal")
+        return Odd(a=1) if kind == "odd" else {"n": len(items)}
 
-    async def again():
-        with trio.fail_after(10):
-            return await work.call({"hang": False}, CTX)
+    async def told(begin, parameters):
+        place = ToolPlace()
+        try:
+            value = begin(parameters, CTX, place)
+            if isinstance(value, Suspended):
+                return "suspended", await work.go_on(value, CTX, place)
+        except ToolError as error:
+            return type(error), str(error)
+        return "at once", value
 
-    try:
-        trio.run(abandon)
-        assert trio.run(again) == "done"
-    finally:
-        finish.set()
+    def quick(parameters, ctx, place):
+        return quick_begin(work)(parameters, ctx, place, trio.lowlevel.current_task()._cancel_status)
+
+    given = [{"kind": kind, "items": []} for kind in ("plain", "late", "raise", "odd")]
+    given += [{"kind": 1, "items": []}, {"kind": "plain"}, {"kind": "plain", "items": [], "more": 1}]
+    for parameters in given:
+        assert await told(quick, parameters) == await told(work.begin, parameters)
+    assert all(not parameters.get("items") for parameters in given)

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trouper.actors.tool_data import to_json
+from trouper.actors.tool_data import MAX_BYTES, _walked, to_json
 from trouper.runtime import BadResult
 
 
@@ -93,6 +93,14 @@ def test_the_order_of_fields_is_kept():
         ({"\ud800": 1}, "half a surrogate pair"),
         (1 << 5000, "5001 bits"),
         (print, "builtin_function"),
+        ({"a": float("nan")}, r"the result\.a is nan"),
+        ({"a": -float("inf")}, r"the result\.a is -inf"),
+        ({"a": "\ud800"}, r"the result\.a is text with half a surrogate pair"),
+        ({"a": 1 << 5000}, r"the result\.a is a whole number of 5001 bits"),
+        ({"a": -1 << 5000}, r"the result\.a is a whole number of 5001 bits"),
+        ([1, 1 << 5000], r"the result\[1\] is a whole number of 5001 bits"),
+        ([1.0, float("inf")], r"the result\[1\] is inf"),
+        (["a", "\ud800"], r"the result\[1\] is text with half a surrogate pair"),
     ],
 )
 def test_what_is_no_data_is_named_with_its_place(value, message):
@@ -130,3 +138,90 @@ def test_too_much_data_is_refused_before_it_is_copied():
 def test_json_data_comes_through_unchanged(value):
     assert to_json(value) == value
     assert json.loads(json.dumps(to_json(value))) == value
+
+
+SCALAR = (
+    st.none()
+    | st.booleans()
+    | st.integers(-(1 << 63), 1 << 63)
+    | st.floats()
+    | st.text(st.characters(), max_size=5)
+    | st.sampled_from([Level.HIGH, Loud("x"), decimal.Decimal(1), "\ud800", b"x", 1 << 5000, object])
+)
+ANYTHING = st.recursive(
+    SCALAR,
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.tuples(inner, inner)
+        | st.sets(st.integers() | st.text(max_size=2), max_size=3)
+        | st.dictionaries(st.text(max_size=3) | st.integers(0, 3) | st.just(Loud("a")), inner, max_size=4)
+        | st.builds(Point, inner)
+    ),
+    max_leaves=15,
+)
+
+
+@given(ANYTHING)
+def test_the_quick_way_gives_what_the_careful_walk_gives(value):
+    """The same data of the same plain types, or a refusal in the same words."""
+
+    def told(convert):
+        try:
+            return repr(convert(value))
+        except BadResult as error:
+            return str(error)
+
+    assert told(to_json) == told(lambda v: _walked(v, MAX_BYTES))
+
+
+@given(ANYTHING)
+def test_nothing_of_the_original_is_in_the_copy(value):
+    def containers(data):
+        if isinstance(data, dict | list):
+            yield id(data)
+            for inner in data.values() if isinstance(data, dict) else data:
+                yield from containers(inner)
+
+    try:
+        copy = to_json(value)
+    except BadResult:
+        return
+
+    assert not set(containers(value)) & set(containers(copy))
+
+
+def test_keys_that_only_look_like_known_names_are_made_plain():
+    class Name(enum.StrEnum):
+        A = "a"
+
+    assert to_json({"a": 1}) == {"a": 1}
+    assert [type(key) for key in to_json({Name.A: 1})] == [str]
+
+
+def test_shared_parts_are_counted_each_time():
+    """A few lists inside each other can stand for more than any memory holds."""
+    part = [1] * 100
+    for _ in range(18):
+        part = [part, part]
+
+    with pytest.raises(BadResult, match="larger than"):
+        to_json(part)
+
+
+@pytest.mark.parametrize("item", [{"a": "x" * 1000}, ["x" * 1000], ("x" * 1000,), Point("x" * 1000), {1: "x" * 1000}])
+def test_many_small_things_are_too_much_together(item):
+    with pytest.raises(BadResult, match="larger than 100,000 bytes"):
+        to_json([item] * 100, limit=100_000)
+    assert len(to_json([item] * 80, limit=100_000)) == 80
+
+
+def test_a_huge_dict_is_refused_by_its_length():
+    class Long(dict):
+        def __len__(self):
+            return 10_000_000
+
+        def __iter__(self):
+            raise AssertionError("it was read")
+
+    with pytest.raises(BadResult, match="larger than 10,000,000 bytes"):
+        to_json({"a": Long()})

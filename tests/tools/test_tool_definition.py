@@ -253,8 +253,7 @@ def test_an_async_function_does_not_run_in_a_thread():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"isolation": "process"}, "does not exist yet"),
-        ({"isolation": "fork"}, "use 'task' or 'thread'"),
+        ({"isolation": "fork"}, "use 'task', 'thread' or 'process'"),
         ({"timeout": 0}, "timeout=0: must be more than 0"),
         ({"max_concurrency": 0}, "max_concurrency=0"),
         ({"retries": -1}, "retries=-1"),
