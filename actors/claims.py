@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from .protocols import Evidence, Json
+from .secrets import MARK
 from .tool import Checked
 
 MAX_FILES = 200
@@ -102,7 +103,7 @@ def _by_file(record: Mapping[str, Json]) -> Checked:
 async def _file(record: Mapping[str, Json], read: _Files) -> Checked:
     path = next((p for n in _PATHS if isinstance(p := record.get(n), str)), None)
     claims = _claims_about_a_file(record)
-    if path is None or not claims:
+    if path is None or not claims or MARK in path:
         return Checked()
     data = await read.read(path)
     if data is None:
@@ -176,6 +177,8 @@ def _place(match: Json) -> tuple[str, int, str] | None:
     if not isinstance(match, dict):
         return None
     path, number, text = match.get("path"), _whole(match, "line"), match.get("text")
+    if MARK in f"{path}{text}":
+        return None  # a secret was taken out: it no longer reads as the file does
     # Line 0 stands for "the file as a whole" in a list of files.
     if isinstance(path, str) and isinstance(text, str) and number is not None and (number != 0 or text):
         return path, number, text

@@ -1,4 +1,4 @@
-"""The one door to any model: a place among the parallel calls, a lease of the limiter, the call, its usage.
+"""The one door to any model: a place among the parallel calls, a part of the budget, a lease, the call, its usage.
 
 Nobody else retries. An attempt is one request under one lease; between attempts the door waits, by the server's
 Retry-After or by its own seeded backoff, and never past the deadline of the ask. A model that breaks its promise
@@ -9,14 +9,29 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import OrderedDict
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 
 import attrs
 import trio
 
-from trouper.runtime import Actor, Ask, Backoff, Event, LLMError, RateLimited, Ref, Seconds, handler
+from trouper.runtime import (
+    Actor,
+    Ask,
+    Backoff,
+    BudgetExceeded,
+    Event,
+    Ledger,
+    LLMError,
+    RateLimited,
+    Ref,
+    Seconds,
+    handler,
+)
 
 from .limiter import PushBack, Settle, take_lease, tell_limiter
+from .model_counts import ModelCounts, TraceCounts, Wait
+from .model_spending import ModelSpending, Prices
 from .protocols import ChatModel, ChatReply, ChatRequest, Usage
 from .tokens import estimate_request
 
@@ -24,9 +39,6 @@ log: logging.Logger = logging.getLogger("trouper.llm")
 
 WAITING = 1024
 """Calls that may wait inside the door; further ones wait in its mailbox."""
-
-KEPT_TRACES = 512
-"""Of how many traces the usage is remembered."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +59,13 @@ class GetUsage(Ask[Usage]):
     """What the models have counted, in all or for the calls of one trace."""
 
     trace: str | None = None
+
+
+@attrs.frozen
+class GetWaits(Ask[Mapping[Wait, Seconds]]):
+    """Seconds that the calls of a trace have waited, by what: `limiter`, `model`, `places`, `backoff`."""
+
+    trace: str
 
 
 @attrs.frozen
@@ -93,7 +112,7 @@ class _State:
     """What outlives a crash."""
 
     statistics: LLMStatistics
-    by_trace: tuple[tuple[str, Usage], ...]
+    by_trace: tuple[tuple[str, TraceCounts], ...]
 
 
 class LLMDoor(Actor):
@@ -107,6 +126,9 @@ class LLMDoor(Actor):
         max_tokens: For requests that set none.
         backoff: The wait before another attempt where the server names none.
         seed: Makes the jitter of that wait repeatable.
+        prices: What its tokens cost.
+
+    A `Ledger` that came with the message under the name `budget` pays for each attempt.
     """
 
     def __init__(
@@ -119,6 +141,7 @@ class LLMDoor(Actor):
         max_tokens: int | None = None,
         backoff: Backoff | None = None,
         seed: int | None = None,
+        prices: Prices | None = None,
     ) -> None:
         self._model = model
         self._limiter_id = limiter
@@ -128,7 +151,8 @@ class LLMDoor(Actor):
         self._backoff = backoff if backoff is not None else Backoff(min=0.5, max=8.0, jitter=0.5)
         self._random = random.Random(seed)  # noqa: S311 - jitter, not secrets
         self._statistics = LLMStatistics()
-        self._by_trace: OrderedDict[str, Usage] = OrderedDict()
+        self._prices = prices if prices is not None else Prices()
+        self._by_trace = ModelCounts()
         self._leases = 0
 
     async def on_start(self) -> None:
@@ -138,40 +162,43 @@ class LLMDoor(Actor):
 
     def snapshot(self) -> _State:
         """The counters, for the next incarnation."""
-        return _State(self._statistics, tuple(self._by_trace.items()))
+        return _State(self._statistics, self._by_trace.kept())
 
     def restore(self, state: _State) -> None:
         """Go on counting."""
         self._statistics = state.statistics
-        self._by_trace = OrderedDict(state.by_trace)
+        self._by_trace = ModelCounts(state.by_trace)
 
-    @handler(concurrent=WAITING, raises=(LLMError,))
+    @handler(concurrent=WAITING, raises=(LLMError, BudgetExceeded))
     async def chat(self, message: Chat) -> ChatReply:
-        """Ask the model, as often as `max_retries` and the deadline allow.
+        """Ask the model, as often as `max_retries`, the budget and the deadline allow.
 
         Cancelled: a call that waits gives its lease back, one in progress closes its connection and stays charged.
 
         Raises:
             LLMError: the last attempt's, with a note saying how many there were.
+            BudgetExceeded: the budget of the run does not allow this attempt; it was not sent.
         """
         if message.request.max_tokens is None and self._max_tokens is not None:
             message = attrs.evolve(message, request=attrs.evolve(message.request, max_tokens=self._max_tokens))
-        attempt = 1
+        call, before = _Call(message, 1), None
         while True:
-            call = _Call(message, attempt)
             try:
-                async with self._places:
-                    return await self._attempt(call)
+                return await self._in_its_place(call)
+            except BudgetExceeded as error:
+                raise error from before
             except LLMError as error:
                 wait = self._wait_after(error, call)
                 if wait is None:
                     self._add(failures=1)
-                    if attempt > 1:
-                        error.add_note(f"This was attempt {attempt}.")
+                    if call.number > 1:
+                        error.add_note(f"This was attempt {call.number}.")
                     raise
-                log.info("[LLM] attempt %d failed (%s), another in %.3g s", attempt, error.kind, wait)
-                await trio.sleep(wait)
-            attempt += 1
+                log.info("[LLM] attempt %d failed (%s), another in %.3g s", call.number, error.kind, wait)
+                with self._waiting("backoff"):
+                    await trio.sleep(wait)
+                before = error
+            call = _Call(message, call.number + 1)
             self._add(retries=1)
 
     @handler(concurrent=64)
@@ -179,7 +206,12 @@ class LLMDoor(Actor):
         """Tokens and calls so far."""
         if message.trace is None:
             return self._statistics.usage
-        return self._by_trace.get(message.trace, Usage())
+        return self._by_trace.of(message.trace).usage
+
+    @handler(concurrent=64)
+    async def waits(self, message: GetWaits) -> Mapping[Wait, Seconds]:
+        """Where the time went."""
+        return self._by_trace.of(message.trace).waits
 
     @handler(concurrent=64)
     async def statistics(self, _: GetLLMStatistics) -> LLMStatistics:
@@ -187,29 +219,51 @@ class LLMDoor(Actor):
         return self._statistics
 
     # ------------------------------------------------------------ one attempt
-    async def _attempt(self, call: _Call) -> ChatReply:
+    async def _in_its_place(self, call: _Call) -> ChatReply:
+        """One attempt, in a place among the parallel calls and at the budget's expense."""
+        with self._waiting("places"):
+            await self._places.acquire()
+        try:
+            ledger = self.ctx.baggage.get("budget")
+            paid = ModelSpending(ledger if isinstance(ledger, Ledger) else None, call.message.request, self._prices)
+            with paid:
+                return await self._attempt(call, paid)
+        finally:
+            self._places.release()
+
+    async def _attempt(self, call: _Call, paid: ModelSpending) -> ChatReply:
         """One request under one lease."""
         request = call.message.request
         self._leases += 1
-        lease = await take_lease(
-            self._limiter,
-            f"{self.ctx.name}#{self.ctx.incarnation}-{self._leases}",
-            estimate_request(request),
-            model=request.model or self._model.name,
-            deadline=self.ctx.deadline,
-        )
+        with self._waiting("limiter"):
+            lease = await take_lease(
+                self._limiter,
+                f"{self.ctx.name}#{self.ctx.incarnation}-{self._leases}",
+                estimate_request(request),
+                model=request.model or self._model.name,
+                deadline=self.ctx.deadline,
+            )
         self._add(attempts=1)
+        paid.sent()
         began = trio.current_time()
         try:
-            reply = await (self._streamed(call) if call.message.stream else self._model.complete(request))
+            with self._waiting("model"):
+                reply = await (self._streamed(call) if call.message.stream else self._model.complete(request))
         except LLMError as error:
             self._tell(call, began, error=error.kind)
+            if _declined(error):
+                self._count(Usage(rate_limited=1))
             raise
+        paid.settle(reply)
         if reply.usage.total_tokens:
             tell_limiter(self._limiter, Settle(lease.id, reply.usage.total_tokens))
-        self._count(reply.usage)
-        self._tell(call, began, usage=reply.usage)
-        return reply
+        usage = attrs.evolve(reply.usage, cost=self._prices.cost(reply.usage))
+        self._count(usage)
+        self._tell(call, began, usage=usage)
+        return attrs.evolve(reply, usage=usage)
+
+    def _waiting(self, what: Wait) -> AbstractContextManager[None]:
+        return self._by_trace.waiting(self.ctx.trace, what)
 
     async def _streamed(self, call: _Call) -> ChatReply:
         reply: ChatReply | None = None
@@ -240,7 +294,7 @@ class LLMDoor(Actor):
         wait = error.retry_after
         if wait is None:
             wait = self._jittered(call.number - 1)
-        if isinstance(error, RateLimited) and error.status is not None:  # the server's word, not our own limiter's
+        if _declined(error):
             self._add(rate_limited=1)
             tell_limiter(self._limiter, PushBack(wait))
         if not error.retryable or call.number > self._max_retries or call.sent:
@@ -255,11 +309,7 @@ class LLMDoor(Actor):
 
     def _count(self, usage: Usage) -> None:
         self._add(usage=usage)
-        trace = self.ctx.trace
-        self._by_trace[trace] = self._by_trace.get(trace, Usage()) + usage
-        self._by_trace.move_to_end(trace)
-        if len(self._by_trace) > KEPT_TRACES:
-            self._by_trace.popitem(last=False)
+        self._by_trace.count(self.ctx.trace, usage)
 
     def _add(self, usage: Usage | None = None, **counts: int) -> None:
         now = self._statistics
@@ -284,6 +334,11 @@ class LLMDoor(Actor):
                     error=error,
                 )
             )
+
+
+def _declined(error: LLMError) -> bool:
+    """Whether that is the server's word on its limits, not our own limiter's."""
+    return isinstance(error, RateLimited) and error.status is not None
 
 
 class _Call:

@@ -7,11 +7,13 @@ suite. Nothing here imports a third party that does I/O: a vector is `bytes` (li
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Literal, Protocol, runtime_checkable
 
 import attrs
+
+from .tool_context import ToolContext
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
 """What a plan, a parameter or a result is made of."""
@@ -53,6 +55,10 @@ class Usage:
     completion_tokens: int = 0
     cached_tokens: int = 0
     calls: int = 0
+    cost: float = 0.0
+    """By the prices that are configured."""
+    rate_limited: int = 0
+    """Calls that the server declined because of its limits (429)."""
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -60,6 +66,8 @@ class Usage:
             completion_tokens=self.completion_tokens + other.completion_tokens,
             cached_tokens=self.cached_tokens + other.cached_tokens,
             calls=self.calls + other.calls,
+            cost=self.cost + other.cost,
+            rate_limited=self.rate_limited + other.rate_limited,
         )
 
     @property
@@ -223,6 +231,34 @@ class EmbeddingCache(Protocol):
 
     async def put_many(self, items: Sequence[tuple[bytes, Vector]]) -> None:
         """Keep these."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class ProcessCall:
+    """One call of a tool that is to run in a process of its own."""
+
+    tool: str
+    function: Callable[..., object]
+    """To be found again by its module and its qualified name."""
+    parameters: Json
+    """As the plan gave them: they are checked and converted there."""
+    context: ToolContext | None = None
+    """What the function is told, if it wants to be; None if it does not."""
+
+
+class ProcessHost(Protocol):
+    """Port: runs a function in a process of its own, within limits."""
+
+    async def run(self, call: ProcessCall) -> Json:
+        """Run it and give its result.
+
+        Cancelled: the process is killed with all its children before this returns.
+
+        Raises:
+            ToolError: what the function raised there, of the same kind.
+            ToolDied: the process ended without a result.
+        """
         ...
 
 

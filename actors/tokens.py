@@ -22,7 +22,11 @@ def estimate_tokens(text: str) -> int:
     return -(-len(text.encode("utf-8", "surrogatepass")) // BYTES_PER_TOKEN)
 
 
+def estimate_prompt(request: ChatRequest) -> int:
+    """About how many tokens the messages of `request` are."""
+    return sum(estimate_tokens(message.content) + MESSAGE_OVERHEAD for message in request.messages)
+
+
 def estimate_request(request: ChatRequest) -> int:
     """What to reserve for `request`: its messages, and `max_tokens` (1024 where it sets none) for the answer."""
-    prompt = sum(estimate_tokens(message.content) + MESSAGE_OVERHEAD for message in request.messages)
-    return prompt + (request.max_tokens if request.max_tokens is not None else DEFAULT_ANSWER)
+    return estimate_prompt(request) + (request.max_tokens if request.max_tokens is not None else DEFAULT_ANSWER)

@@ -2,36 +2,63 @@
 
 A tool that knows how to be checked brings its own check; for any other result the claims in it are checked that can be
 (a file's hash, a count against its list, a quoted line against its file). What cannot be checked is `unverifiable`,
-never `ok`. The verifier is given the step's own input and output and nothing else.
+never `ok`. The verifier is given the step's own input and output and nothing else, and no secrets: they are taken out
+before it is asked, so that no check, log or crash report can have them.
+
+A secret that filled a whole value reads `[secret]` wherever it stands, so comparing it with itself still holds. One
+that was taken out of the middle of a text makes the text another one; a check that does not agree then has shown
+nothing, and the step is unverifiable.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
-from trouper.runtime import Actor, handler
+from trouper.runtime import Actor, ToolError, handler
 
 from .claims import check_claims
 from .messages import VerifyStep
 from .outcome import Verdict, VerdictKind
 from .protocols import Evidence, Json
+from .secrets import is_blurred, redact
 from .tool import Checked, Tool
+from .tool_drive import driven
+from .tool_failure import told
 
 log: logging.Logger = logging.getLogger("trouper.verifier")
 
 
-def judge(declared: list[str], checked: Checked) -> Verdict:
-    """The verdict on what was found: any problem refutes, any check that held is `ok`, no check is no verdict."""
-    problems = tuple(declared) + checked.problems
+def question_on(
+    tool: Tool, parameters: Mapping[str, object], result: object, *, known: Collection[str] = ()
+) -> VerifyStep:
+    """What the verifier is asked about a call of `tool`: without secrets, of which `known` are some.
+
+    What the tool declares is compared here, with the result as it is: a number that was taken out is no number.
+    """
+    return VerifyStep(
+        action=tool.name,
+        parameters=redact(parameters, known),
+        result=redact(result, known),
+        declared=tuple(tool.check_output(result)),
+    )
+
+
+def judge(declared: Sequence[str], checked: Checked) -> Verdict:
+    """The verdict on what was found: any problem refutes, any check that held is `ok`, no check is no verdict.
+
+    It is as sure as the check says it is; what the declaration decides, and a check that says nothing, is sure.
+    """
+    sure = 1.0 if declared or checked.confidence is None else checked.confidence
+    problems = (*declared, *checked.problems)
     if problems:
-        kind, confidence = VerdictKind.REFUTED, 1.0
+        kind = VerdictKind.REFUTED
     elif checked.checks:
-        kind, confidence = VerdictKind.OK, 1.0
+        kind = VerdictKind.OK
     else:
-        kind, confidence = VerdictKind.UNVERIFIABLE, 0.0
-    return Verdict(verdict=kind, confidence=confidence, checks=checked.checks, problems=problems)
+        kind, sure = VerdictKind.UNVERIFIABLE, 0.0
+    return Verdict(verdict=kind, confidence=sure, checks=checked.checks, problems=problems)
 
 
 class Verifier(Actor):
@@ -45,18 +72,40 @@ class Verifier(Actor):
     async def verify(self, message: VerifyStep) -> Verdict:
         """Check one step. A check that itself fails leaves the step unverifiable and says why."""
         tool = self._tools[message.action]
+        declared = message.declared if message.declared is not None else tool.check_output(message.result)
         try:
-            verdict = judge(tool.check_output(message.result), await self._check(tool, message))
+            verdict = judge(declared, await self._check(tool, message))
         except Exception as error:  # noqa: BLE001 - a tool author's check may raise anything; it is reported
-            why = f"the check of {message.action!r} raised {type(error).__name__}: {error}"
-            verdict = Verdict(verdict=VerdictKind.UNVERIFIABLE, problems=(why,))
+            raised = error.__cause__ if isinstance(error, ToolError) and error.__cause__ is not None else error
+            verdict = _no_verdict(f"the check of {message.action!r} raised {told(raised)}")
+        if verdict.verdict is VerdictKind.REFUTED and not declared and _unfair(tool, message):
+            verdict = _no_verdict("a secret was taken out of what was checked", *verdict.problems)
         log.info("[VERIFIER] %s: %s", message.action, verdict.verdict.value)
         return verdict
 
     async def _check(self, tool: Tool, message: VerifyStep) -> Checked:
         result = cast("Json", message.result)
-        if tool.verify is None:
+        verify = tool.verify
+        if verify is None:
             return await check_claims(result, self._evidence)
-        found = await tool.verify(message.parameters, result, self._evidence)
-        # A list is the short form: the problems, of a check that was made.
-        return found if isinstance(found, Checked) else Checked(tuple(found), (f"the check of {tool.name}",))
+
+        async def look() -> object:
+            return await verify(message.parameters, result, self._evidence)
+
+        # A check is its author's code like the tool and is driven like it: it may call `sys.exit`, or swallow that this
+        # question was withdrawn, and ends nobody but itself.
+        found = await driven(tool, look())
+        if isinstance(found, Checked):
+            return found
+        if isinstance(found, list | tuple):  # the short form: the problems, of a check that was made
+            return Checked(tuple(map(str, found)), (f"the check of {tool.name}",))
+        raise TypeError(f"it gave back {found!r:.80}; give back a Checked, or a list of problems")
+
+
+def _unfair(tool: Tool, message: VerifyStep) -> bool:
+    """Whether the tool's own check compared a text that it could not see as it was; claims look out for that."""
+    return tool.verify is not None and (is_blurred(message.parameters) or is_blurred(message.result))
+
+
+def _no_verdict(*problems: str) -> Verdict:
+    return Verdict(verdict=VerdictKind.UNVERIFIABLE, problems=problems)

@@ -12,7 +12,9 @@ import trio
 import trio.testing
 
 from trouper.actors.limiter import GetLimiterStatistics, Limiter
-from trouper.actors.llm import Chat, GetLLMStatistics, GetUsage, LLMDoor, ModelCalled, ModelText
+from trouper.actors.llm import Chat, GetLLMStatistics, GetUsage, GetWaits, LLMDoor, ModelCalled, ModelText
+from trouper.actors.model_counts import KEPT_TRACES, ModelCounts
+from trouper.actors.model_spending import Prices
 from trouper.actors.protocols import ChatMessage, ChatReply, ChatRequest, Usage
 from trouper.actors.tokens import DEFAULT_ANSWER, estimate_request, estimate_tokens
 from trouper.adapters.llm_scripted import BreakOff, Delay, ScriptedModel
@@ -22,11 +24,15 @@ from trouper.runtime import (
     AuthFailed,
     Backoff,
     BadRequest,
+    Budget,
+    BudgetExceeded,
+    Ledger,
     Limits,
     ModelUnavailable,
     RateLimited,
     StreamTruncated,
     TokenBucket,
+    carry,
     open_system,
 )
 from trouper.runtime.testing import When, crash
@@ -321,3 +327,161 @@ async def drained(events) -> list[object]:
         while True:
             got.append(await anext(events))
     return got
+
+
+# ------------------------------------------------------------------ what a run may spend
+ESTIMATE = estimate_request(ASK.request)
+
+
+async def test_a_call_beyond_the_budget_is_refused_as_itself_and_never_sent(autojump_clock) -> None:
+    ledger = Ledger(Budget(model_calls=1))
+    async with Set(["one", "never"]) as cast:
+        with carry(budget=ledger):
+            await cast.door.ask(ASK)
+            with pytest.raises(BudgetExceeded, match="1 more model call: 1 used, limit 1"):
+                await cast.door.ask(ASK)
+        await cast.door.ask(ASK)  # somebody else's budget is not concerned
+
+        assert (len(cast.model.requests), cast.door.incarnation, cast.elapsed) == (2, 1, 0.0)
+
+
+async def test_calls_side_by_side_cannot_pass_a_limit_together(autojump_clock) -> None:
+    ledger = Ledger(Budget(tokens=3 * ESTIMATE + 10))
+    outcomes: list[str] = []
+
+    async def ask() -> None:
+        try:
+            outcomes.append((await cast.door.ask(ASK)).text)
+        except BudgetExceeded:
+            outcomes.append("refused")
+
+    async with Set(lambda _: Delay(1.0, "yes"), max_parallel=10) as cast:
+        with carry(budget=ledger):
+            async with trio.open_nursery() as nursery:
+                for _ in range(10):
+                    nursery.start_soon(ask)
+
+    assert sorted(outcomes) == ["refused"] * 7 + ["yes"] * 3
+    assert (ledger.reserved("tokens"), ledger.reserved("model_calls"), ledger.used("model_calls")) == (0, 0, 3)
+
+
+async def test_what_a_call_came_to_is_settled_and_the_rest_is_free_again(autojump_clock) -> None:
+    ledger = Ledger(Budget(tokens=ESTIMATE + 20))
+    async with Set(lambda _: "an answer") as cast:
+        with carry(budget=ledger):
+            replies = [await cast.door.ask(ASK) for _ in range(3)]
+
+    assert ledger.used("tokens") == sum(reply.usage.total_tokens for reply in replies)
+    assert (ledger.reserved("tokens"), ledger.used("model_calls")) == (0, 3)
+
+
+async def test_money_is_reserved_and_settled_by_the_prices(autojump_clock) -> None:
+    ledger = Ledger(Budget(cost=1.0))
+    prices = Prices(prompt=1000.0, completion=2_000_000.0)
+    answer = ChatReply(text="hm", usage=Usage(prompt_tokens=1000, completion_tokens=0, calls=1))
+    short = Chat(request=attrs.evolve(ASK.request, max_tokens=0))
+    async with Set([answer, answer, "never"], prices=prices) as cast:
+        with cast.system.events() as events, carry(budget=ledger):
+            reply = await cast.door.ask(short)
+            with pytest.raises(BudgetExceeded, match="more cost: 1 used, limit 1"):
+                await cast.door.ask(ASK)  # 1,024 tokens of answer would cost 2,048
+            [called] = [event for event in await drained(events) if isinstance(event, ModelCalled)]
+
+        total = await cast.door.ask(GetUsage())
+        assert reply.usage.cost == called.usage.cost == total.cost == ledger.used("cost") == 1.0
+
+
+def test_the_price_is_of_a_million_tokens_of_each_kind() -> None:
+    prices = Prices(prompt=2.0, completion=8.0)
+
+    assert prices.cost(Usage(prompt_tokens=500_000, completion_tokens=250_000, cached_tokens=1000)) == 3.0
+    assert Prices().cost(Usage(prompt_tokens=10**9)) == 0.0
+
+
+async def test_a_refused_call_counts_as_a_call_and_costs_no_tokens(autojump_clock) -> None:
+    ledger = Ledger(Budget(model_calls=10))
+    async with Set([DOWN(), BUSY(retry_after=1.0), "an answer"]) as cast:
+        with carry(budget=ledger):
+            reply = await cast.door.ask(ASK)
+
+        assert (await cast.door.ask(GetUsage())).rate_limited == 1
+
+    assert ledger.used("model_calls") == 3
+    assert ledger.used("tokens") == reply.usage.total_tokens
+
+
+async def test_a_retry_that_the_budget_does_not_allow_tells_what_had_failed_before(autojump_clock) -> None:
+    ledger = Ledger(Budget(model_calls=1))
+    async with Set([DOWN(), "never"]) as cast:
+        with carry(budget=ledger), pytest.raises(BudgetExceeded) as caught:
+            await cast.door.ask(ASK)
+
+        assert isinstance(caught.value.__cause__, ModelUnavailable)
+        assert len(cast.model.requests) == 1
+
+
+async def test_a_call_that_never_left_costs_nothing(autojump_clock) -> None:
+    bucket = TokenBucket(Limits(rpm=1, tpm=10**6, safety_margin=1.0))
+    ledger = Ledger(Budget(model_calls=5))
+    async with Set(lambda _: "an answer", bucket=bucket) as cast:
+        await cast.door.ask(ASK)
+        with carry(budget=ledger), trio.move_on_after(5.0):
+            await cast.door.ask(ASK, timeout=100)
+        await trio.testing.wait_all_tasks_blocked()
+
+    assert [(ledger.used(what), ledger.reserved(what)) for what in ("model_calls", "tokens")] == [(0, 0), (0, 0)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [Delay(100.0, "late"), StreamTruncated("cut"), RuntimeError("against the contract")],
+    ids=["cancelled", "truncated", "crashed"],
+)
+async def test_a_call_broken_off_counts_as_estimated(autojump_clock, answer) -> None:
+    """Nobody knows how far the model had come, so the budget is never told less than it may have cost."""
+    ledger = Ledger(Budget())
+    async with Set([answer], max_retries=0) as cast:
+        with carry(budget=ledger), pytest.raises((AskTimeout, StreamTruncated, ActorCrashed)):
+            await cast.door.ask(ASK, timeout=10.0)
+        await trio.testing.wait_all_tasks_blocked()
+
+    assert (ledger.used("model_calls"), ledger.used("tokens")) == (1, ESTIMATE)
+    assert (ledger.reserved("model_calls"), ledger.reserved("tokens")) == (0, 0)
+
+
+async def test_an_answer_that_nobody_counted_is_counted_by_its_text(autojump_clock) -> None:
+    ledger = Ledger(Budget(tokens=2000))
+    async with Set([ChatReply(text="x" * 40)]) as cast:
+        with carry(budget=ledger):
+            await cast.door.ask(ASK)
+
+    assert ledger.used("tokens") == ESTIMATE - DEFAULT_ANSWER + 10
+
+
+async def test_a_trace_knows_what_its_calls_have_waited_for(autojump_clock) -> None:
+    """One place: the second call takes it while the first backs off; the third comes when the minute is full."""
+    bucket = TokenBucket(Limits(rpm=3, tpm=10**6, burst=3, safety_margin=1.0))
+    script = [DOWN(), Delay(2.0, "one"), Delay(2.0, "two"), "three"]
+    async with Set(script, bucket=bucket, max_parallel=1, backoff=Backoff(min=1.0, max=1.0, jitter=0.0)) as cast:
+        with cast.system.events() as events, carry():
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cast.door.ask, ASK)
+                await trio.testing.wait_all_tasks_blocked()
+                nursery.start_soon(cast.door.ask, ASK)
+            await cast.door.ask(ASK, timeout=100)
+            traces = {event.trace for event in await drained(events) if isinstance(event, ModelCalled)}
+
+        [trace] = traces
+        assert await cast.door.ask(GetUsage(trace)) == await cast.door.ask(GetUsage()) != Usage()
+        waits = await cast.door.ask(GetWaits(trace))
+        assert waits == pytest.approx({"limiter": 56.0, "model": 4.0, "places": 1.0, "backoff": 1.0}, abs=0.01)
+        assert set((await cast.door.ask(GetWaits("another"))).values()) == {0.0}
+
+
+def test_the_traces_that_are_remembered_are_bounded_and_the_oldest_is_forgotten() -> None:
+    counts = ModelCounts()
+    for n in range(KEPT_TRACES + 1):
+        counts.count(f"t{n}", Usage(calls=1))
+
+    assert len(counts.kept()) == KEPT_TRACES
+    assert [counts.of(trace).usage.calls for trace in ("t0", "t1", f"t{KEPT_TRACES}")] == [0, 1, 1]
