@@ -20,12 +20,12 @@ MOST_TEXT = 2000
 def compose_answer(plan: Plan, steps: Mapping[int, StepOutcome]) -> str:
     """What to tell the person who asked: what came out, then what was written or remembered."""
     done = [steps[s.id] for s in plan.steps if s.id in steps and steps[s.id].status is StepStatus.OK]
-    used = {d for s in plan.steps for d in plan.dependencies[s.id]}
+    read = _read_by_others(plan)
     replies = [_reply(o) for o in done if o.action == "reply"]
     if replies:
         return "\n".join(replies)
     sinks = [o for o in done if o.action in _SINKS]
-    shown = [o for o in done if o.action not in _SINKS and (o.id not in used or _feeds_only_sinks(plan, o.id))]
+    shown = [o for o in done if o.action not in _SINKS and o.id not in read]
     parts = [_describe(o) for o in shown] + [_describe(o) for o in sinks]
     return "\n".join(part for part in parts if part)
 
@@ -43,9 +43,9 @@ def explain_failure(plan: Plan, steps: Mapping[int, StepOutcome]) -> str:
 _SINKS = frozenset({"create_report", "write_file", "remember"})
 
 
-def _feeds_only_sinks(plan: Plan, step: int) -> bool:
-    readers = [s for s in plan.steps if step in plan.dependencies[s.id]]
-    return bool(readers) and all(reader.action in _SINKS for reader in readers)
+def _read_by_others(plan: Plan) -> set[int]:
+    """The steps whose result goes into something else than a sink."""
+    return {d for s in plan.steps if s.action not in _SINKS for d in plan.dependencies[s.id]}
 
 
 def _reply(outcome: StepOutcome) -> str:

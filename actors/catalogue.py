@@ -1,4 +1,4 @@
-"""The catalogue: what the tools are called, take and give, as a prompt shows it and as validation needs it.
+"""The catalogue: what the tools are called, take, give and do, as a prompt shows it and as validation needs it.
 
 Cached by content: the key is a hash of the full text of every tool's specification, so a changed description or a
 changed parameter is a new catalogue, and the same tools in another order are the same one.
@@ -80,7 +80,10 @@ class Catalogue(Actor):
 
     def _build(self, names: tuple[str, ...], entries: list[dict[str, object]]) -> CatalogueView:
         signatures: dict[str, ActionSignature] = {name: self._tools[name].signature() for name in names}
-        view = CatalogueView(text=render(entries), digest=digest_of(entries), actions=signatures, cached=False)
+        effects = {name: self._tools[name].effect for name in names}
+        view = CatalogueView(
+            text=render(entries), digest=digest_of(entries), actions=signatures, effects=effects, cached=False
+        )
         self._counts["built"] += 1
         log.info("[TOOL CATALOG] Built catalog of %d tools (%s)", len(names), view.digest[:8])
         if self._cache:

@@ -1,15 +1,18 @@
-"""What the cast says to each other. Requests are Asks; what is merely told is a Tell; progress is an Event."""
+"""What the cast says to each other. Requests are Asks; what is merely told is a Tell; progress is in `records`."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
+from typing import Protocol
 
 import attrs
 
-from trouper.runtime import ActionSignature, Ask, Event, Plan, Tell
+from trouper.runtime import ActionSignature, Ask, Budget, Plan, Step, Tell
 
-from .outcome import Outcome, StepOutcome, Verdict
+from .outcome import Outcome, StepOutcome, StepStatus, Verdict
+from .plan_feed import PlanFeed
 from .runlog import RunLog
+from .tool_context import Effect
 
 
 # ------------------------------------------------------------------ orchestrator
@@ -21,6 +24,8 @@ class Execute(Ask[Outcome]):
     run_id: str
     timeout: float
     context: Mapping[str, object] = attrs.field(factory=dict)
+    budget: Budget | None = None
+    idempotency_key: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -30,6 +35,36 @@ class RunPlan(Ask[Outcome]):
     plan: Plan
     run_id: str
     timeout: float
+    budget: Budget | None = None
+
+
+@attrs.frozen(kw_only=True)
+class RunText(Ask[Outcome]):
+    """Run a plan whose text is still arriving; `chunks` ends with the text."""
+
+    chunks: AsyncIterable[str]
+    run_id: str
+    timeout: float
+    budget: Budget | None = None
+
+
+@attrs.frozen(kw_only=True)
+class ResumeRun(Ask[Outcome]):
+    """Go on with a run that was suspended or cut off; the one that ended last if `run_id` is None."""
+
+    run_id: str | None
+    timeout: float
+    budget: Budget | None = None
+
+
+@attrs.frozen(kw_only=True)
+class Approve(Ask[None]):
+    """A person's answer to the question about a step."""
+
+    run_id: str
+    step: int
+    ok: bool
+    note: str | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -57,12 +92,43 @@ class Planned:
     repairs: int = 0
 
 
+class StepFeed(Protocol):
+    """Where a planner puts the steps of a plan that it is still reading. Neither call waits."""
+
+    def offer(self, step: Step) -> None:
+        """A step that is complete and valid by itself; it may start before the plan is complete."""
+        ...
+
+    def retract(self, why: str) -> None:
+        """The plan that was being read will not do: whatever runs of it is cancelled, its results are dropped."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Previous:
+    """A plan of which something has failed: the next one goes on from what is finished."""
+
+    plan: Plan
+    outcomes: Mapping[int, StepOutcome]
+    why: str
+
+    @property
+    def finished(self) -> dict[int, Step]:
+        """The steps whose results stand, by id."""
+        return {s.id: s for s in self.plan.steps if (o := self.outcomes.get(s.id)) and o.status is StepStatus.OK}
+
+
 @attrs.frozen(kw_only=True)
 class MakePlan(Ask[Planned]):
-    """Make a plan for a goal."""
+    """Make a plan for a goal; with `previous` one that goes on from there.
+
+    A model's plan is put into `feed`, step by step, while the model writes it.
+    """
 
     goal: str
     context: Mapping[str, object] = attrs.field(factory=dict)
+    previous: Previous | None = None
+    feed: StepFeed | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -106,6 +172,8 @@ class CatalogueView:
     digest: str
     actions: Mapping[str, ActionSignature]
     cached: bool
+    effects: Mapping[str, Effect] = attrs.field(factory=dict)
+    """What a repetition of each does, so that no replan repeats an effect."""
 
 
 @attrs.frozen(kw_only=True)
@@ -118,9 +186,28 @@ class GetCatalogue(Ask[CatalogueView]):
 # ------------------------------------------------------------------ executor and verifier
 @attrs.frozen(kw_only=True)
 class ExecutePlan(Ask[None]):
-    """Run the steps of `log.plan` that `log` does not have yet, and write each outcome into `log`."""
+    """Run the steps of `log.plan` that `log` does not have yet, and write each outcome into `log`.
+
+    With `feed` the plan is still being written: its steps come from there.
+    """
 
     log: RunLog
+    feed: PlanFeed | None = None
+
+
+@attrs.frozen(kw_only=True)
+class CompensateRun(Ask[None]):
+    """Undo what the finished steps of a failed run have done, latest first, as far as the plan says how."""
+
+    log: RunLog
+
+
+@attrs.frozen(kw_only=True)
+class AnswerGiven(Tell):
+    """The log of a run has a person's answer about a step."""
+
+    run_id: str
+    step: int
 
 
 @attrs.frozen(kw_only=True)
@@ -130,74 +217,5 @@ class VerifyStep(Ask[Verdict]):
     action: str
     parameters: Mapping[str, object]
     result: object
-
-
-# ------------------------------------------------------------------ progress
-@attrs.frozen(kw_only=True)
-class RunStarted(Event):
-    """A run has begun."""
-
-    run_id: str
-    goal: str | None
-
-
-@attrs.frozen(kw_only=True)
-class PlanReady(Event):
-    """A run has its plan."""
-
-    run_id: str
-    plan: Plan
-    planner: str
-
-
-@attrs.frozen(kw_only=True)
-class LevelStarted(Event):
-    """The first step of a level is ready."""
-
-    run_id: str
-    level: int
-    steps: int
-
-
-@attrs.frozen(kw_only=True)
-class StepStarted(Event):
-    """A step has begun an attempt."""
-
-    run_id: str
-    step: int
-    action: str
-    attempt: int
-
-
-@attrs.frozen(kw_only=True)
-class StepEnded(Event):
-    """A step has ended."""
-
-    run_id: str
-    outcome: StepOutcome
-
-
-@attrs.frozen(kw_only=True)
-class StepProgress(Event):
-    """A tool reports how far it is."""
-
-    run_id: str
-    step: int
-    text: str
-
-
-@attrs.frozen(kw_only=True)
-class VerdictGiven(Event):
-    """The verifier has spoken."""
-
-    run_id: str
-    step: int
-    verdict: Verdict
-
-
-@attrs.frozen(kw_only=True)
-class RunEnded(Event):
-    """A run has ended."""
-
-    run_id: str
-    outcome: Outcome
+    declared: tuple[str, ...] | None = None
+    """What speaks against the result by its tool's declaration, found before secrets were taken out; None: look."""

@@ -1,61 +1,54 @@
-"""The orchestrator: one goal from start to answer.
+"""The orchestrator: who is asked to run a goal, a plan, or a run that was suspended.
 
-It owns the scope of the goal: the deadline, the log, what is told about the end. It survives the crash of anyone it
-asks: planning is asked once more (nothing has happened yet), execution goes on from the log, with whatever a ONCE tool
-had in hand marked in doubt instead of run again.
+It owns the scope of each run: the deadline, the budget, the log, what is told about the end, and the answers of people.
 """
 
 from __future__ import annotations
 
+import functools
 import logging
-from collections.abc import Mapping
-from typing import TypeVar
+from collections.abc import Mapping, Sequence
 
 import attrs
 import trio
 
 from trouper.runtime import (
     Actor,
-    ActorCrashed,
     ActorError,
-    Ask,
+    Budget,
     GoalRefused,
+    Journal,
+    Ledger,
     LLMError,
     MemoryFailed,
+    NotWaiting,
     OnCancel,
     PlanError,
-    PlanningError,
-    Ref,
+    Record,
+    RunError,
+    Spending,
+    UnknownRun,
+    carry,
     handler,
+    parse_plan,
 )
 
-from .answer import compose_answer, explain_failure
-from .llm import GetUsage
+from .goal_run import GoalRun, RunSettings
+from .llm import GetUsage, GetWaits
 from .memory import Remember
-from .messages import (
-    Execute,
-    ExecutePlan,
-    KeepEpisode,
-    MakePlan,
-    PlanReady,
-    RunEnded,
-    RunPlan,
-    RunStarted,
-    Settle,
-)
-from .outcome import ErrorInfo, Outcome, RunStatus, StepStatus, status_of
+from .messages import AnswerGiven, Approve, Execute, KeepEpisode, ResumeRun, RunPlan, RunText, Settle
+from .outcome import ErrorInfo, Outcome, RunStatus
 from .protocols import Usage
+from .records import ApprovalGiven, BudgetLow, RunEnded, RunResumed, RunStarted, StepEnded, StepStarted
+from .replay import replay
+from .run_place import Scribe
 from .runlog import RunLog
 from .tool import Tool
 
 log: logging.Logger = logging.getLogger("trouper.orchestrator")
 
-T = TypeVar("T")
-
 MOST_GOAL = 20_000
 """Characters a goal may have."""
-TRIES = 3
-"""How often a peer is asked in all when it crashes with our question in hand."""
 
 
 @attrs.frozen(kw_only=True)
@@ -79,11 +72,25 @@ def check_goal(goal: str) -> str:
 
 
 class Orchestrator(Actor):
-    """Answers `Execute` and `RunPlan`."""
+    """Answers `Execute`, `RunPlan`, `RunText`, `ResumeRun` and `Approve`."""
 
-    def __init__(self, tools: Mapping[str, Tool], *, memory_updates: MemoryUpdates) -> None:
+    def __init__(
+        self,
+        tools: Mapping[str, Tool],
+        *,
+        memory_updates: MemoryUpdates,
+        runs: RunSettings,
+        journal: Journal,
+        budget: Budget | None = None,
+        warn_at: float = 0.8,
+    ) -> None:
         self._tools = tools
         self._memory_updates = memory_updates
+        self._settings = runs
+        self._journal = journal
+        self._budget = budget if budget is not None else Budget()
+        self._warn_at = warn_at
+        self._live: dict[str, GoalRun] = {}
 
     async def on_start(self) -> None:
         """Find those it asks."""
@@ -91,8 +98,9 @@ class Orchestrator(Actor):
         self._executor = self.ctx.peer("executor")
         self._memory = self.ctx.peer("memory")
         self._llm = self.ctx.peer("llm")
+        self._scribe = Scribe(self.ctx, self._journal)
 
-    # ------------------------------------------------------------ a goal
+    # ------------------------------------------------------------ what it is asked
     @handler(concurrent=64, raises=(GoalRefused, PlanError))
     async def execute(self, message: Execute) -> Outcome:
         """Plan and run a goal. Once planning has begun this gives an outcome, whatever happens.
@@ -101,126 +109,243 @@ class Orchestrator(Actor):
             GoalRefused: the goal is not one, or the rules do not understand it.
         """
         goal = check_goal(message.goal)
-        began = trio.current_time()
-        self._tell(RunStarted(at=began, actor=self.ctx.name, run_id=message.run_id, goal=goal))
-        known: dict[str, RunLog] = {}
-        outcome: Outcome | None = None
-        with trio.move_on_after(message.timeout):
-            outcome = await self._plan_and_run(message, goal, began, known)
-        if outcome is None:
-            outcome = self._late(message.run_id, goal, message.timeout, known.get("log"))
-        outcome = attrs.evolve(outcome, usage=await self._usage())
+        known = await self._same(message.idempotency_key) if message.idempotency_key is not None else None
+        if known is not None:
+            return known
+        run_log = self._begin(message.run_id, goal, message.idempotency_key)
+        outcome = await self._run(run_log, goal, message, context=message.context)
         await self._remember(goal, outcome)
-        return self._ended(outcome)
+        return outcome
 
-    async def _plan_and_run(self, message: Execute, goal: str, began: float, known: dict[str, RunLog]) -> Outcome:
-        try:
-            planned = await self._insist(self._planner, MakePlan(goal=goal, context=message.context))
-        except GoalRefused:
-            raise
-        except (PlanningError, PlanError, LLMError, ActorError) as error:
-            log.info("[ORCHESTRATOR] no plan: %s", error.__class__.__name__)
-            return Outcome(run_id=message.run_id, goal=goal, status=RunStatus.FAILED, error=ErrorInfo.of(error))
-        run_log = known["log"] = RunLog(message.run_id, planned.plan, began=began)
-        return await self._run(run_log, goal, planned.planner)
-
-    # ------------------------------------------------------------ a ready plan
     @handler(concurrent=64, raises=(PlanError,))
     async def run_plan(self, message: RunPlan) -> Outcome:
         """Run a plan that is there already."""
-        began = trio.current_time()
-        goal = message.plan.goal
-        self._tell(RunStarted(at=began, actor=self.ctx.name, run_id=message.run_id, goal=goal))
-        run_log = RunLog(message.run_id, message.plan, began=began)
-        outcome: Outcome | None = None
-        with trio.move_on_after(message.timeout):
-            outcome = await self._run(run_log, goal, None)
-        if outcome is None:
-            outcome = self._late(message.run_id, goal, message.timeout, run_log)
-        return self._ended(attrs.evolve(outcome, usage=await self._usage()))
+        run_log = self._begin(message.run_id, message.plan.goal)
+        return await self._run(run_log, message.plan.goal, message)
 
-    # ------------------------------------------------------------ running
-    async def _run(self, run_log: RunLog, goal: str | None, planner: str | None) -> Outcome:
-        plan = run_log.plan
-        self._tell(
-            PlanReady(
+    @handler(concurrent=64, raises=(PlanError,))
+    async def run_text(self, message: RunText) -> Outcome:
+        """Run a plan while its text arrives.
+
+        Raises:
+            PlanError: the text is no plan; what ran of it was cancelled.
+        """
+        run_log = self._begin(message.run_id, None)
+        return await self._run(run_log, None, message)
+
+    @handler(concurrent=64, raises=(RunError, PlanError))
+    async def resume(self, message: ResumeRun) -> Outcome:
+        """Go on with a run that was suspended, or cut off in the middle. One that has ended gives its outcome again.
+
+        Raises:
+            UnknownRun: there is none to go on with.
+            NotWaiting: it is at work, or never had a plan.
+            PlanError: its plan needs tools that are not here.
+        """
+        records = await self._find(message.run_id)
+        run_id = records[0].run_id
+        if run_id in self._live:
+            raise NotWaiting(f"the run {run_id!r} is at work; answer its questions, or wait for it")
+        last = records[-1]
+        if isinstance(last, RunEnded) and last.outcome.status is not RunStatus.WAITING:
+            return last.outcome
+        run_log = replay(records)
+        if run_log.plan is None:
+            raise NotWaiting(f"the run {run_id!r} never had a plan, so there is nothing to go on with")
+        parse_plan(run_log.plan.as_json(), catalogue={name: tool.signature() for name, tool in self._tools.items()})
+        # The clock of another program began anywhere: only what is counted from the beginning of the run compares.
+        run_log.resumed = True
+        now, elapsed = trio.current_time(), run_log.elapsed
+        run_log.began = now - elapsed
+        self._scribe.write(RunResumed(at=now, actor=self.ctx.name, run_id=run_id, elapsed=elapsed))
+        run_log.settle_interrupted(
+            ErrorInfo("interrupted", "the run was cut off while this step was in hand"), once_only=True
+        )
+        goal = next((r.goal for r in records if isinstance(r, RunStarted)), None)
+        return await self._run(run_log, goal, message, spent=records)
+
+    @handler(concurrent=64, raises=(RunError,))
+    async def approve(self, message: Approve) -> None:
+        """Take a person's answer; the step goes on at once if its run is here.
+
+        Raises:
+            UnknownRun: the journal has no such run.
+            NotWaiting: nobody asked about that step.
+        """
+        live = self._live.get(message.run_id)
+        run_log = live.log if live is not None else await self._suspended(message.run_id)
+        answer = ApprovalGiven(
+            at=trio.current_time(),
+            actor=self.ctx.name,
+            run_id=message.run_id,
+            step=message.step,
+            ok=message.ok,
+            note=message.note,
+        )
+        open_ = [str(question.step) for question in run_log.open_questions()]
+        if not run_log.answer(answer):
+            asked = f"it asks about step {', '.join(open_)}" if open_ else "it asks nothing"
+            raise NotWaiting(f"the run {message.run_id!r} does not ask about step {message.step}; {asked}")
+        self._scribe.write(answer)
+        await self._journal.sync()
+        if live is not None:
+            await self._executor.tell(AnswerGiven(run_id=message.run_id, step=message.step))
+
+    async def _suspended(self, run_id: str) -> RunLog:
+        records = await self._find(run_id)
+        last = records[-1]
+        if isinstance(last, RunEnded) and last.outcome.status is not RunStatus.WAITING:
+            raise NotWaiting(f"the run {run_id!r} has ended as {last.outcome.status.value}; it asks nothing any more")
+        return replay(records)
+
+    async def _find(self, run_id: str | None) -> tuple[Record, ...]:
+        """The records of a run; of the last one that is not at an end if none is named."""
+        if run_id is not None:
+            records = tuple(await self._journal.read(run_id))
+            if not records:
+                raise UnknownRun(f"the journal has no run {run_id!r}; `trouper runs` lists what it has")
+            return records
+        for known in reversed(await self._journal.runs()):
+            records = tuple(await self._journal.read(known))
+            last = records[-1] if records else None
+            ended = isinstance(last, RunEnded) and last.outcome.status is not RunStatus.WAITING
+            if last is not None and not ended and known not in self._live:
+                return records
+        raise UnknownRun("the journal has no run that could be gone on with")
+
+    # ------------------------------------------------------------ one run
+    async def _same(self, key: str) -> Outcome | None:
+        """What the run with this key has come to; one that is at work is waited for, within the asker's deadline."""
+        for run_id in reversed(await self._journal.runs()):
+            records = await self._journal.read(run_id)
+            if not records or not isinstance(records[0], RunStarted) or records[0].idempotency_key != key:
+                continue
+            live = self._live.get(run_id)
+            if live is not None:
+                await live.over.wait()
+                records = await self._journal.read(run_id)
+            last = records[-1]
+            if isinstance(last, RunEnded):
+                return last.outcome
+        return None
+
+    def _begin(self, run_id: str, goal: str | None, key: str | None = None) -> RunLog:
+        began = trio.current_time()
+        self._scribe.write(RunStarted(at=began, actor=self.ctx.name, run_id=run_id, goal=goal, idempotency_key=key))
+        return RunLog(run_id, None, began=began)
+
+    async def _run(
+        self,
+        run_log: RunLog,
+        goal: str | None,
+        message: Execute | RunPlan | RunText | ResumeRun,
+        context: Mapping[str, object] | None = None,
+        spent: Sequence[Record] = (),
+    ) -> Outcome:
+        budget = self._budget.tightened(message.budget) if message.budget is not None else self._budget
+        ledger = Ledger(budget, warn_at=self._warn_at, on_low=functools.partial(self._low, run_log.run_id))
+        _charge(ledger, spent)
+        given = isinstance(message, RunPlan | RunText) or (isinstance(message, ResumeRun) and goal is None)
+        run = GoalRun(
+            run_log,
+            goal,
+            planner=None if given else self._planner,
+            executor=self._executor,
+            scribe=self._scribe,
+            ledger=ledger,
+            settings=self._settings,
+            context=context,
+        )
+        if isinstance(message, RunPlan):
+            run.given(message.plan)
+        self._live[run_log.run_id] = run
+        outcome: Outcome | None = None
+        try:
+            with carry(budget=ledger):
+                failure = await self._in_time(run, message, ledger)
+                outcome = run.outcome(failure)
+                if outcome.status is RunStatus.FAILED:
+                    await run.undo()
+                    outcome = run.outcome(failure)
+            usage, waits = await self._counts()
+            outcome = attrs.evolve(outcome, usage=usage, waits={**outcome.waits, **waits})
+        except (GoalRefused, PlanError) as error:
+            outcome = attrs.evolve(run.outcome(ErrorInfo.of(error)), status=RunStatus.FAILED)
+            raise
+        except trio.Cancelled:
+            if outcome is None:  # else it had ended before
+                why = ErrorInfo("cancelled", "the run was cancelled")
+                run.cut_off(why, why.kind)
+                outcome = attrs.evolve(run.outcome(why), status=RunStatus.CANCELLED)
+            raise
+        finally:
+            del self._live[run_log.run_id]
+            if outcome is not None:
+                self._write_end(outcome)
+            run.over.set()
+        await self._journal.sync()
+        return outcome
+
+    async def _in_time(
+        self, run: GoalRun, message: Execute | RunPlan | RunText | ResumeRun, ledger: Ledger
+    ) -> ErrorInfo | None:
+        """Run it within its deadline and the seconds of its budget. Gives why it could not be finished."""
+        now = trio.current_time()
+        deadline, paid = now + message.timeout, ledger.deadline(now)
+        run.log.deadline = min(deadline, paid)
+        with trio.CancelScope(deadline=run.log.deadline) as scope:
+            if isinstance(message, RunText):
+                signatures = {name: tool.signature() for name, tool in self._tools.items()}
+                return await run.read(message.chunks, signatures)
+            return await run.run()
+        assert scope.cancelled_caught  # noqa: S101 - there is no other way out of the block
+        if paid < deadline:
+            error = ErrorInfo("budget", f"the budget of {ledger.budget.seconds:g} s was spent; raise `budget.seconds`")
+        else:
+            error = ErrorInfo(
+                "deadline", f"the run did not end within {message.timeout:g} s; raise --timeout or `run.timeout`"
+            )
+        run.cut_off(error, error.kind)
+        return error
+
+    def _low(self, run_id: str, spending: Spending) -> None:
+        """A limit is nearly reached: from now on only what is necessary is still done."""
+        log.warning(
+            "[ORCHESTRATOR] run %s: %g of %g %s of the %s are spent, only what is necessary is still done",
+            run_id,
+            spending.used,
+            spending.limit,
+            spending.what,
+            spending.level,
+        )
+        self._scribe.tell(
+            BudgetLow(
                 at=trio.current_time(),
                 actor=self.ctx.name,
-                run_id=run_log.run_id,
-                plan=plan,
-                planner=planner or "given",
+                run_id=run_id,
+                what=spending.what,
+                used=spending.used,
+                limit=spending.limit or 0.0,
             )
         )
-        failure = await self._execute(run_log)
-        if failure is not None:
-            run_log.settle_interrupted(failure, once_only=False)
-            run_log.settle_unstarted("executor")
-        status = RunStatus.FAILED if failure is not None else status_of(plan, run_log.outcomes)
-        return self._outcome(run_log, goal, planner, status, failure)
 
-    async def _execute(self, run_log: RunLog) -> ErrorInfo | None:
-        """Have the plan run; after a crash of the executor go on from the log. Gives why it could not be finished."""
-        for tried in range(1, TRIES + 1):
-            try:
-                await self._executor.ask(ExecutePlan(log=run_log))
-            except ActorCrashed as error:
-                crash = ErrorInfo.of(error)
-                log.warning("[ORCHESTRATOR] the executor crashed (%d of %d): %s", tried, TRIES, error)
-                run_log.settle_interrupted(crash, once_only=True)
-            except ActorError as error:
-                return ErrorInfo.of(error)
-            else:
-                return None
-        return crash
-
-    def _outcome(
-        self, run_log: RunLog, goal: str | None, planner: str | None, status: RunStatus, failure: ErrorInfo | None
-    ) -> Outcome:
-        plan, steps = run_log.plan, run_log.outcomes
-        ok = status is not RunStatus.FAILED
-        error = failure
-        if not ok and error is None:
-            first = next((o for o in steps.values() if o.status is StepStatus.FAILED and o.error), None)
-            kind = first.error.kind if first is not None and first.error is not None else "failed"
-            error = ErrorInfo(kind, explain_failure(plan, steps))
-        return Outcome(
-            run_id=run_log.run_id,
-            goal=goal,
-            status=status,
-            answer=compose_answer(plan, steps) if ok else None,
-            plan=plan,
-            planner=planner,
-            steps={s.id: steps[s.id] for s in plan.steps},
-            verdicts=dict(sorted(run_log.verdicts.items())),
-            error=error,
+    def _write_end(self, outcome: Outcome) -> None:
+        log.info("[ORCHESTRATOR] run %s: %s", outcome.run_id, outcome.status.value)
+        self._scribe.write(
+            RunEnded(at=trio.current_time(), actor=self.ctx.name, run_id=outcome.run_id, outcome=outcome)
         )
 
-    def _late(self, run_id: str, goal: str | None, timeout: float, run_log: RunLog | None) -> Outcome:
-        error = ErrorInfo("deadline", f"the run did not end within {timeout:g} s; raise --timeout or `run.timeout`")
-        if run_log is None:
-            return Outcome(run_id=run_id, goal=goal, status=RunStatus.FAILED, error=error)
-        run_log.settle_interrupted(error, once_only=False)
-        run_log.settle_unstarted("deadline")
-        return attrs.evolve(self._outcome(run_log, goal, None, RunStatus.FAILED, error))
-
-    # ------------------------------------------------------------ around a run
-    async def _insist(self, ref: Ref[Actor], message: Ask[T]) -> T:
-        """Ask a peer whose work has no effects; if it crashes with the question in hand ask its next incarnation."""
-        for _ in range(TRIES - 1):
-            try:
-                return await ref.ask(message)
-            except ActorCrashed as error:
-                log.warning("[ORCHESTRATOR] %s crashed, asking it again: %s", ref.name, error)
-        return await ref.ask(message)
-
-    async def _usage(self) -> Usage:
-        """What the models have counted for this run: their calls carry its trace."""
+    async def _counts(self) -> tuple[Usage, Mapping[str, float]]:
+        """What the models have counted for this run, and what waiting for them cost: their calls carry its trace."""
         try:
-            return await self._llm.ask(GetUsage(trace=self.ctx.trace), timeout=5)
+            usage = await self._llm.ask(GetUsage(trace=self.ctx.trace), timeout=5)
+            waits = await self._llm.ask(GetWaits(trace=self.ctx.trace), timeout=5)
         except ActorError as error:
             log.warning("[ORCHESTRATOR] the usage of trace %s is unknown: %s", self.ctx.trace, error)
-            return Usage()
+            return Usage(), {}
+        return usage, {what: seconds for what, seconds in waits.items() if seconds > 0}
 
+    # ------------------------------------------------------------ remembering
     async def _remember(self, goal: str, outcome: Outcome) -> None:
         """Keep what was done. Questions are never stored: they are not facts."""
         if not outcome.ok or outcome.answer is None or goal.rstrip().endswith("?"):
@@ -250,11 +375,12 @@ class Orchestrator(Actor):
     async def settle(self, message: Settle) -> None:
         """Handled alone, so only after every concurrent handler before it has ended."""
 
-    def _ended(self, outcome: Outcome) -> Outcome:
-        log.info("[ORCHESTRATOR] run %s: %s", outcome.run_id, outcome.status.value)
-        self._tell(RunEnded(at=trio.current_time(), actor=self.ctx.name, run_id=outcome.run_id, outcome=outcome))
-        return outcome
 
-    def _tell(self, event: RunStarted | PlanReady | RunEnded) -> None:
-        if self.ctx.listening:
-            self.ctx.emit(event)
+def _charge(ledger: Ledger, spent: Sequence[Record]) -> None:
+    """What a run had spent before it was suspended. A person's time to think costs nothing."""
+    usage = next((record.outcome.usage for record in reversed(spent) if isinstance(record, RunEnded)), Usage())
+    ledger.charge("tool_calls", sum(isinstance(record, StepStarted) for record in spent))
+    ledger.charge("steps", sum(isinstance(r, StepEnded) and r.outcome.started is not None for r in spent))
+    ledger.charge("tokens", usage.total_tokens)
+    ledger.charge("cost", usage.cost)
+    ledger.charge("model_calls", usage.calls)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
-from trouper.runtime import Plan, error_json
+from trouper.runtime import Plan, ToolError, error_json
 
 from .protocols import Usage
 
@@ -41,19 +41,22 @@ class ErrorInfo:
 
     kind: str
     message: str
+    harmless: bool = False
+    """Whoever raised it promises that nothing happened outside."""
 
     @classmethod
     def of(cls, error: BaseException) -> ErrorInfo:
         """The record of an exception."""
         told = error_json(error)
-        return cls(str(told["kind"]), str(told["message"]))
+        harmless = isinstance(error, ToolError) and error.effect is False
+        return cls(str(told["kind"]), str(told["message"]), harmless)
 
     def as_json(self) -> dict[str, object]:
         """`{"kind", "message"}`."""
         return {"kind": self.kind, "message": self.message}
 
 
-@attrs.frozen(kw_only=True)
+@attrs.frozen(kw_only=True, weakref_slot=False)  # so that it can have a `maker`
 class StepOutcome:
     """What became of one step. Times are seconds since the run began."""
 
@@ -68,13 +71,23 @@ class StepOutcome:
     result: object = None
     error: ErrorInfo | None = None
     reason: str | None = None
-    """Why it was skipped: `dependency`."""
+    """Why it was skipped: `dependency`, `condition`, `budget`, `deadline`, ..."""
     cause: int | None = None
     """The step whose failure made this one impossible."""
     in_doubt: bool = False
     """A ONCE tool was interrupted: nobody knows whether its effect happened."""
+    ready: float | None = None
+    """When everything that it depends on was there."""
     started: float | None = None
     ended: float | None = None
+    waits: Mapping[str, float] = attrs.field(factory=dict)
+    """Seconds it waited for something else than its tool, by what: `backoff`, `verifier`, `approval`."""
+    items: tuple[StepOutcome, ...] = ()
+    """With `for_each`: what became of each element, in order."""
+    steps: Mapping[int, StepOutcome] = attrs.field(factory=dict)
+    """With a sub-plan: what became of its steps."""
+    compensation: StepOutcome | None = None
+    """What undid it after the run had failed, if anything did."""
 
     def as_json(self) -> dict[str, object]:
         """The shape of a step in `run --json`."""
@@ -86,16 +99,28 @@ class StepOutcome:
             "parameters": None if self.parameters is None else dict(self.parameters),
             "result": self.result,
             "error": self.error.as_json() if self.error is not None else None,
+            "ready": self.ready,
             "started": self.started,
             "ended": self.ended,
         }
+        return told | dict(self._asides())
+
+    def _asides(self) -> Iterator[tuple[str, object]]:
+        """The keys that most steps do not have."""
         if self.reason is not None:
-            told["reason"] = self.reason
+            yield "reason", self.reason
         if self.cause is not None:
-            told["cause"] = self.cause
+            yield "cause", self.cause
         if self.in_doubt:
-            told["in_doubt"] = True
-        return told
+            yield "in_doubt", True
+        if self.waits:
+            yield "waits", dict(self.waits)
+        if self.items:
+            yield "items", [item.as_json() for item in self.items]
+        if self.steps:
+            yield "steps", {str(i): step.as_json() for i, step in self.steps.items()}
+        if self.compensation is not None:
+            yield "compensation", self.compensation.as_json()
 
 
 class VerdictKind(str, enum.Enum):
@@ -138,6 +163,33 @@ class Verdict:
 
 
 @attrs.frozen(kw_only=True)
+class Question:
+    """What a person is asked before a step may run; answered with `troupe.approve(run_id, step, ok)`."""
+
+    step: int
+    question: str
+
+    def as_json(self) -> dict[str, object]:
+        """`{"step", "question"}`."""
+        return {"step": self.step, "question": self.question}
+
+
+@attrs.frozen(kw_only=True)
+class Replan:
+    """A plan that was given up for the next one, and what had failed in it."""
+
+    plan: Plan
+    failed: Mapping[int, StepOutcome]
+
+    def as_json(self) -> dict[str, object]:
+        """`{"plan", "failed"}`."""
+        return {
+            "plan": self.plan.as_json(),
+            "failed": {str(i): step.as_json() for i, step in self.failed.items()},
+        }
+
+
+@attrs.frozen(kw_only=True)
 class Outcome:
     """What a run has come to. `steps` and `verdicts` are keyed by step id."""
 
@@ -152,6 +204,14 @@ class Outcome:
     verdicts: Mapping[int, Verdict] = attrs.field(factory=dict)
     usage: Usage = attrs.field(factory=Usage)
     error: ErrorInfo | None = None
+    questions: tuple[Question, ...] = ()
+    """With status `waiting`: everything that a person is asked, together."""
+    doubts: tuple[int, ...] = ()
+    """Steps whose verdict came with less confidence than `verifier.threshold`."""
+    replans: tuple[Replan, ...] = ()
+    """The plans that were given up, oldest first."""
+    waits: Mapping[str, float] = attrs.field(factory=dict)
+    """Seconds the whole run waited before its steps, by what: `planner`, `limiter`, `model`."""
 
     @property
     def ok(self) -> bool:
@@ -173,24 +233,64 @@ class Outcome:
             "verdicts": {str(i): verdict.as_json() for i, verdict in self.verdicts.items()},
             "usage": attrs.asdict(self.usage),
             "error": self.error.as_json() if self.error is not None else None,
+            "questions": [question.as_json() for question in self.questions],
+            "doubts": list(self.doubts),
+            "replans": [replan.as_json() for replan in self.replans],
+            "waits": dict(self.waits),
         }
 
 
-def status_of(plan: Plan, steps: Mapping[int, StepOutcome]) -> RunStatus:
-    """What the steps add up to: a failure is tolerated only where the plan says `critical: false`.
+class Standing(enum.Enum):
+    """What a step's end means for the run."""
 
-    A step skipped behind a tolerated failure is tolerated with it, unless it is critical itself.
+    GOOD = "good"
+    EXCUSED = "excused"
+    """It did not run because a condition is false: no failure."""
+    TOLERATED = "tolerated"
+    """It has failed, or did not run, and the plan says that this is bearable."""
+    FAILED = "failed"
+
+
+def standings(plan: Plan, steps: Mapping[int, StepOutcome]) -> dict[int, Standing]:
+    """For each step of the plan what its end means for the run.
+
+    A failure is tolerated only where the plan says `critical: false`. A step skipped behind a tolerated failure is
+    tolerated with it, unless it is critical itself; one skipped behind a false condition is excused with that.
     """
-    tolerated: set[int] = set()
-    failures = False
+    found: dict[int, Standing] = {}
     for step_id in (i for level in plan.levels for i in level):
-        outcome, step = steps[step_id], plan.step(step_id)
-        if outcome.status is StepStatus.OK:
-            continue
-        failures = True
-        behind = outcome.status is StepStatus.SKIPPED and outcome.cause in tolerated and step.critical is not True
-        if step.critical is False or behind:
-            tolerated.add(step_id)
-        else:
-            return RunStatus.FAILED
-    return RunStatus.SUCCESS_WITH_FAILURES if failures else RunStatus.SUCCESS
+        found[step_id] = _standing(plan, steps[step_id], found)
+    return found
+
+
+def _standing(plan: Plan, outcome: StepOutcome, found: Mapping[int, Standing]) -> Standing:
+    if outcome.status is StepStatus.OK:
+        return Standing.GOOD
+    skipped, critical = outcome.status is StepStatus.SKIPPED, plan.step(outcome.id).critical
+    behind = found.get(outcome.cause) if skipped and outcome.cause is not None else None
+    if skipped and (outcome.reason == "condition" or behind is Standing.EXCUSED):
+        return Standing.EXCUSED
+    if critical is False or (behind is Standing.TOLERATED and critical is not True):
+        return Standing.TOLERATED
+    return Standing.FAILED
+
+
+def status_of(plan: Plan, steps: Mapping[int, StepOutcome]) -> RunStatus:
+    """What the steps add up to; see `standings`. What failed inside a step that succeeded was tolerated there."""
+    found = set(standings(plan, steps).values())
+    if Standing.FAILED in found:
+        return RunStatus.FAILED
+    if Standing.TOLERATED in found or any(_failed_inside(outcome) for outcome in steps.values()):
+        return RunStatus.SUCCESS_WITH_FAILURES
+    return RunStatus.SUCCESS
+
+
+def _failed_inside(outcome: StepOutcome) -> bool:
+    """Whether some part of a step that succeeded has failed."""
+    parts = [*outcome.items, *outcome.steps.values()]
+    while parts:
+        part = parts.pop()
+        if part.status is StepStatus.FAILED:
+            return True
+        parts += [*part.items, *part.steps.values()]
+    return False

@@ -1,284 +1,580 @@
-"""One run of one plan.
+"""One run of one plan, or of a sub-plan.
 
 Every level of the plan has its own nursery inside the plan's nursery: it is opened when the level's first step is ready
 and closed when its last has ended, so a level can be seen, timed and cancelled as one. There is no barrier between
 them: a step starts as soon as its own inputs are there and a slot is free. Scarce slots go to the step with the
 longest chain still behind it.
 
-A step holds its slot only while its tool works: waiting for a verdict holds none. When a step fails, only what depends
-on it, directly or through others, is skipped; everything else runs on.
+A step holds its slot only while its tool works: waiting for a person, a pause before a retry and waiting for a verdict
+hold none. When a step fails, only what depends on it, directly or through others, is skipped; everything else runs on.
+
+While the plan is still being written (`PlanFeed`), steps are added as they come, and only those start that have no
+effect and ask nobody.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
-from heapq import heappop, heappush
+import math
+from collections.abc import Mapping, Sequence
 
-import attrs
 import trio
 
-from trouper.runtime import Actor, ActorError, Context, ReadySet, Ref, Step, rank, sequential
+from trouper.runtime import BudgetExceeded, Plan, ReadySet, Step, StepError, TrouperError, rank, sequential
 
-from .messages import LevelStarted, StepEnded, StepStarted, VerdictGiven, VerifyStep
-from .outcome import ErrorInfo, StepOutcome, StepStatus, Verdict, VerdictKind
-from .permissions import PermissionPolicy
+from .approvals import Approvals
+from .blueprint import Recipe, blueprint_of, recipe_of
+from .dispatch import Claim, Dispatch
+from .item_run import ItemRun
+from .job import Job, Jobs
+from .level import STRETCH, Level
+from .outcome import ErrorInfo, Standing, StepOutcome, StepStatus, standings
+from .plain_steps import PlainSteps
+from .records import LevelStarted, StepEnded, ToolReturned
+from .run_place import RunPlace
 from .runlog import RunLog
 from .step_run import StepRun
-from .tool import Tool
+from .verdicts import Verdicts
 
 log: logging.Logger = logging.getLogger("trouper.executor")
 
 
-@attrs.frozen(kw_only=True)
-class ParallelExecution:
-    """How many steps run at once, and whether levels are barriers.
+class PlanRun:
+    """See the head of this file. `run` returns when every step has ended, or only a person can say how to go on.
 
-    `enabled=False`: one step at a time. `dependency_analysis=False`: one after another in the plan's own
-    topological order. `level_barrier=True`: a level starts when the one before has ended.
+    Args:
+        run_log: What is known of the run; what has ended in it is not run again.
+        place: What the run finds around it.
+        outer: The run that this one is a sub-plan of: they share the slots.
+        gated: Every step waits for its verdict, because the step that has the sub-plan is critical.
     """
 
-    enabled: bool = True
-    max_parallel_steps: int = 5
-    dependency_analysis: bool = True
-    level_barrier: bool = False
+    def __init__(self, run_log: RunLog, place: RunPlace, *, outer: PlanRun | None = None, gated: bool = False) -> None:
+        self.place = place
+        self.dispatch: Dispatch = outer.dispatch if outer is not None else Dispatch(place.parallel.slots, place.caps)
+        self.generation = run_log.generation
+        self.clock = trio.lowlevel.current_clock().current_time
+        self.now: float = 0.0
+        self.going = 0
+        """Steps that are ready and have not ended, but for those that wait for a person."""
+        self.suspended = False
+        """Only a person can say how to go on, and none did in time."""
+        self.overspent: BudgetExceeded | None = None
+        """The seconds of the plan's own budget were not enough."""
+        self.verdicts = Verdicts(self, run_log)
+        self.approvals = Approvals(self, run_log)
+        self.outer = outer
+        self._top: PlanRun = outer._top if outer is not None else self
+        if outer is None:
+            run_log.owner = self
+            place.scribe.bind(run_log, self)
+        self._inner: set[PlanRun] = set()
+        self._gated = gated or self.verdicts.awaited
+        self._log = run_log
+        self.jobs: dict[int, Job] = {}
+        self._levels: list[Level] = []
+        self.left: int = 0
+        """Steps that have not ended."""
+        self._complete = True
+        self._held: list[Job] = []  # ready, and kept back by a level before it or by a plan that is not complete
+        self.ready = ReadySet({})
+        self._ranked = False
+        self._plain: PlainSteps | None = None
+        self._waiting = False
+        self._nursery: trio.Nursery | None = None
+        self._sleeper: trio.lowlevel.Task | None = None
+        self.tick()
+        if run_log.plan is not None:
+            self._load(run_log.plan)
 
     @property
-    def slots(self) -> int:
-        """Steps that may run at once."""
-        return self.max_parallel_steps if self.enabled and self.dependency_analysis else 1
+    def mine(self) -> bool:
+        """Nobody else has the run. Else its end, or its next life, is written down, and we are being cancelled."""
+        return self._log.root.owner is self._top
 
+    def tick(self) -> float:
+        """Look at the clock: seconds since the run began, as they stand until the next look."""
+        self.now = self.clock() - self._log.began
+        return self.now
 
-@attrs.frozen(kw_only=True, eq=False)
-class RunPlace:
-    """What a run finds around it: the tools, the verifier, where files are."""
+    # ------------------------------------------------------------ the plan
+    def _load(self, plan: Plan) -> None:
+        """Make ready what the plan says and the log does not have."""
+        self.place = self.place.with_budget(plan.budget, "plan")
+        tools, parallel = self.place.tools, self.place.parallel
+        blueprint = blueprint_of(plan, tools, self.place.caps, ranked=parallel.dependency_analysis)
+        for number, steps in enumerate(blueprint.sizes):
+            self._levels.append(Level(number, steps, opened=self._open, work=self._work))
+        self.jobs, self._ranked = Jobs(blueprint.recipes, self._levels), True
+        self.left = len(blueprint.recipes)
+        if self._log.results:
+            self.ready = ReadySet(plan.dependencies, done=self._log.results, enough=blueprint.enough or None)
+            for step_id in blueprint.recipes.keys() & self._log.results.keys():
+                self._leave(step_id)
+        else:
+            self.ready = blueprint.ready.copy()
+        if self.place.ledger is None and not self._gated and not parallel.level_barrier:
+            self._plain = PlainSteps(self, self._log, blueprint, self._levels)
 
-    tools: Mapping[str, Tool]
-    workspace: str
-    policy: PermissionPolicy
-    verifier: Ref[Actor] | None
-    verdict_timeout: float
-    background: bool
-    ctx: Context
+    def _new_job(self, step: Step) -> Job:
+        """Of a step that comes while the plan is still being written."""
+        return Job(recipe_of(step, self.place.tools, self.place.caps))
 
+    def _rank(self) -> None:
+        """Work out who goes first, when it first matters."""
+        self._ranked = True
+        plan, parallel = self._log.plan, self.place.parallel
+        graph = plan.dependencies if plan is not None else dict.fromkeys(self.jobs, ())
+        if parallel.dependency_analysis:
+            ranks = rank(graph)
+            for place, (step, job) in enumerate(self.jobs.items()):
+                job.priority = (-ranks[step], place)
+        else:
+            for place, step in enumerate(sequential(graph)):
+                self.jobs[step].priority = (place,)
 
-class _Level:
-    """One level: its nursery while it is open, and how many of its steps have not ended."""
-
-    def __init__(self, number: int, steps: int) -> None:
-        self.number = number
-        self.steps = steps
-        self.left = steps
-        self.over = trio.Event()
-        self.nursery: trio.Nursery | None = None
-        self.waiting: list[Step] = []
-        self.opened = False
-
-
-class PlanRun:
-    """See the head of this file. `run` returns when every step has ended and every verdict is in."""
-
-    def __init__(self, run_log: RunLog, place: RunPlace, parallel: ParallelExecution) -> None:
-        plan = run_log.plan
-        self._log = run_log
-        self._place = place
-        self._parallel = parallel
-        self._steps = {step.id: step for step in plan.steps}
-        self._level_of = {step: n for n, level in enumerate(plan.levels) for step in level}
-        self._levels = [_Level(n, len(level)) for n, level in enumerate(plan.levels)]
-        order = tuple(self._steps)
-        self._ready = ReadySet(plan.dependencies, order, done=run_log.results)
-        self._keys = self._priorities(order)
-        self._waiting: list[tuple[tuple[float, ...], int]] = []
-        self._slots = parallel.slots
-        self._nursery: trio.Nursery | None = None
-        for step in run_log.results:
-            self._leave_level(step)
-
-    def _priorities(self, order: tuple[int, ...]) -> dict[int, tuple[float, ...]]:
-        dependencies = self._log.plan.dependencies
-        place = {step: float(n) for n, step in enumerate(sequential(dependencies, order))}
-        if not self._parallel.dependency_analysis:
-            return {step: (n,) for step, n in place.items()}
-        ranks = rank(dependencies)
-        level = self._level_of if self._parallel.level_barrier else dict.fromkeys(order, 0)
-        return {step: (float(level[step]), -ranks[step], place[step]) for step in order}
-
+    # ------------------------------------------------------------ running
     async def run(self) -> None:
-        """Run every step that the log does not have."""
+        """Run every step that the log does not have. Cancelled: every tool is; the log says what was in hand."""
+        try:
+            with trio.CancelScope(deadline=self._paid_until()) as scope:
+                async with self.verdicts.open(self._top.verdicts if self.outer is not None else None):
+                    await self._run_steps()
+            if scope.cancelled_caught:
+                self._overspend()
+        finally:
+            self._let_go()
+            if self.outer is None:
+                self.dispatch.close()
+
+    def _paid_until(self) -> float:
+        """When the seconds of the plan's own budget are spent; those of the run are the orchestrator's to watch."""
+        ledger = self.place.ledger
+        return ledger.deadline(self.clock()) if self.place.carries and ledger is not None else math.inf
+
+    def _overspend(self) -> None:
+        ledger = self.place.ledger
+        assert ledger is not None  # noqa: S101 - only its seconds can have been spent
+        self.overspent = BudgetExceeded(
+            f"the {ledger.name} did not end within its {ledger.budget.seconds:g} s; raise its `budget.seconds`"
+        )
+        self._log.settle_interrupted(ErrorInfo.of(self.overspent), once_only=False)
+        self._log.settle_unstarted("budget")
+
+    async def _run_steps(self) -> None:
         async with trio.open_nursery() as self._nursery:
-            self._advance()
+            self._begin()
+            while self.left or not self._complete:
+                await self._until_something_changes()
+                if self.suspended:
+                    self._nursery.cancel_scope.cancel()
+                    break
+
+    def _begin(self) -> None:
+        if self.verdicts.beside:  # of steps that had ended when an earlier life of the executor ended
+            for step_id, outcome in tuple(self._log.outcomes.items()):
+                if step_id in self._log.results and step_id not in self._log.verdicts:
+                    self.verdicts.behind(self.jobs[step_id], outcome)
+        self._advance()
+
+    def _let_go(self) -> None:
+        """Give back what steps still hold that were cut off: their tools' caps are everybody's."""
+        for job in self.jobs.values() if self.left else ():
+            if job.holding:
+                job.holding = False
+                self.dispatch.release(job.caps)
+        if self._plain is not None:
+            self._plain.close()
+            self._plain = None
+
+    async def _until_something_changes(self) -> None:
+        """Sleep until the last step has ended; for a person, where only one can help, so long and no longer."""
+        if not self._waiting or self.outer is not None:
+            await self._sleep()
+            return
+        with trio.move_on_after(self.place.approval_wait) as scope:
+            await self._sleep()
+        self.suspended = scope.cancelled_caught
+
+    async def _sleep(self) -> None:
+        """Sleep until `_wake`; each step that this waits for has its own end."""
+        self._sleeper = trio.lowlevel.current_task()
+
+        def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            self._sleeper = None
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def wake(self) -> None:
+        """Let the run's own task look: the last step has ended, or only a person can help."""
+        if self._sleeper is not None:
+            sleeper, self._sleeper = self._sleeper, None
+            trio.lowlevel.reschedule(sleeper)
+
+    # ------------------------------------------------------------ a run that waits for a person
+    def stopped_going(self, units: int = 1) -> None:
+        """Something that went on has ended, or waits for a person: is there anything else to do?"""
+        self.going -= units
+        if not self.going and self.left and self._complete and not self._waiting:
+            self._waiting = True
+            if self.outer is not None:
+                self.outer.stopped_going()
+            else:
+                self.wake()
+
+    def awake(self) -> None:
+        """A person has answered: there is something to do."""
+        if self._waiting:
+            self._waiting = False
+            if self.outer is not None:
+                self.outer.awake()
+                self.outer.going += 1
+            else:
+                self.wake()
+
+    def answered(self, step: int) -> bool:
+        """The log has an answer to the question about `step`; False if nobody in this run waits for it."""
+        return self.approvals.answered(step) or any(run.answered(step) for run in tuple(self._inner))
+
+    def go_on(self, job: Job) -> None:
+        """A person has answered the question about this step: it stands in line, or has ended."""
+        self.going += 1
+        if self.approvals.passed(job):
+            self._claim(job)
+        self._advance()
 
     # ------------------------------------------------------------ starting steps
     def _advance(self) -> None:
-        """Start whatever is ready, as far as slots and barriers allow."""
-        for step in self._ready.take():
-            known = self._log.outcomes.get(step)
-            if known is not None:  # it failed in an earlier life of the executor
-                self._skip_behind(step)
-                self._leave_level(step)
-            else:
-                heappush(self._waiting, (self._keys[step], step))
-        while self._waiting and self._slots and self._may_start(self._waiting[0][1]):
-            _, step = heappop(self._waiting)
-            self._slots -= 1
-            self._launch(self._steps[step])
-
-    def _may_start(self, step: int) -> bool:
-        if not self._parallel.level_barrier:
-            return True
-        return all(level.left == 0 for level in self._levels[: self._level_of[step]])
-
-    def _launch(self, step: Step) -> None:
-        level = self._levels[self._level_of[step.id]]
-        if level.nursery is not None:
-            level.nursery.start_soon(self._run_step, step)
+        """Start whatever is ready, as far as slots, caps and barriers allow."""
+        if not self.mine:
             return
-        level.waiting.append(step)
-        if not level.opened:
-            level.opened = True
-            assert self._nursery is not None  # noqa: S101 - `run` has opened it
-            self._nursery.start_soon(self._run_level, level)
+        taken: Sequence[int] = self.ready.take()
+        if taken:
+            self.going += len(taken)
+            for step_id in taken if self._plain is None else self._plain.admit(taken):
+                self.admit(step_id)
+        self.dispatch.grant()
 
-    async def _run_level(self, level: _Level) -> None:
+    def admit(self, step: int) -> None:
+        """Let a step that is ready, and not plain, go its way."""
+        job = self.jobs[step]
+        job.ready = self.now
+        self._admit(job)
+
+    def _admit(self, job: Job) -> None:
+        """Let a ready step stand in line, once what must be asked first has been asked."""
+        step = job.step
+        if step.id in self._log.outcomes:  # it did not succeed in an earlier life of the executor
+            self._lost(step.id)
+            self.stopped_going()
+        elif not self._complete and not job.early:
+            self._held.append(job)
+        elif self._wanted(job) and (not step.approval or self._approved(job)):
+            self._claim(job)
+
+    def _approved(self, job: Job) -> bool:
+        if self.approvals.passed(job):
+            return True
+        if job.step.id not in self._log.outcomes:  # it waits for a person
+            self.stopped_going()
+        return False
+
+    def _wanted(self, job: Job) -> bool:
+        """Whether its condition holds and the budget leaves room for it; else it has ended by this."""
+        step, ledger = job.step, self.place.ledger
+        if step.guard is not None:
+            try:
+                holds = step.guard.holds(self._log.results, lenient=step.lenient)
+            except StepError as error:
+                self.end_at_once(job, StepStatus.FAILED, error=ErrorInfo.of(error))
+                return False
+            if not holds:
+                self.end_at_once(job, StepStatus.SKIPPED, reason="condition")
+                return False
+        if step.critical is False and ledger is not None and ledger.low:
+            self.end_at_once(job, StepStatus.SKIPPED, reason="budget")
+            return False
+        return True
+
+    def _claim(self, job: Job) -> None:
+        level = job.level
+        assert level is not None  # noqa: S101 - a job that is ready has its level
+        if self.place.parallel.level_barrier and any(earlier.left for earlier in self._levels[: level.number]):
+            self._held.append(job)
+            return
+        if not self._ranked:
+            self._rank()
+
+        def granted() -> None:
+            job.holding = True
+            level.push(job)
+
+        self.dispatch.claim(Claim(granted, job.priority or (0.0,), job.caps))
+
+    def _look_at_held_again(self) -> None:
+        """A level has ended, or the plan is complete: some that were kept back may start."""
+        held, self._held = self._held, []
+        for job in held:
+            self._admit(job)
+
+    def _open(self, level: Level) -> None:
+        """The first step of a level is ready: its nursery is opened."""
         log.info("[EXECUTOR] Executing level %d with %d steps", level.number, level.steps)
-        ctx = self._place.ctx
-        if ctx.listening:
-            ctx.emit(
+        scribe = self.place.scribe
+        if scribe.heard:
+            scribe.tell(
                 LevelStarted(
-                    at=trio.current_time(),
-                    actor=ctx.name,
+                    at=self.clock(),
+                    actor=scribe.name,
                     run_id=self._log.run_id,
                     level=level.number,
                     steps=level.steps,
                 )
             )
-        async with trio.open_nursery() as level.nursery:
-            for step in level.waiting:
-                level.nursery.start_soon(self._run_step, step)
-            await level.over.wait()  # ends with the level's last step, each of which has its own end
+        assert self._nursery is not None  # noqa: S101 - `run` has opened it
+        self._nursery.start_soon(level.run)
 
     # ------------------------------------------------------------ one step
-    async def _run_step(self, step: Step) -> None:
-        outcome = await StepRun(step, self._log, self._place, self._report_start).run()
-        self._slots += 1
-        if outcome.status is StepStatus.OK and self._gated(step):
-            # The slot is free while the verdict is awaited.
-            self._advance()
-            outcome = await self._with_verdict(step, outcome)
-        self._end(step, outcome)
-        if outcome.status is StepStatus.OK:
-            if not self._gated(step):
-                assert self._nursery is not None  # noqa: S101 - `run` has opened it
-                self._nursery.start_soon(self._verify_behind, step, outcome)
-            self._ready.done(step.id)
+    async def _work(self, level: Level) -> None:
+        """Run the steps of a level's queue, one after another, until it is empty."""
+        queue = level.queue
+        stretch = STRETCH
+        while queue:
+            job = queue.popleft()
+            if isinstance(job, Recipe):
+                assert self._plain is not None  # noqa: S101 - only its steps are pushed like this
+                await self._plain.work(level, job)
+                continue
+            if queue and not level.called:
+                level.call()
+            outcome = await self._run_job(job)
+            if not self.mine:
+                return
+            level.between = True
+            self.finish(job, outcome)
+            level.between = False
+            stretch -= 1
+            if not stretch:
+                stretch = STRETCH
+                if queue and not level.called:
+                    level.call()
+                await trio.lowlevel.checkpoint()
+
+    async def _run_job(self, job: Job) -> StepOutcome:
+        step, ledger = job.step, self.place.ledger
+        returned = self._log.judging(step.id)
+        if returned is not None:  # in an earlier life of the executor
+            self.release(job)
+            return await self.verdicts.judged(job, returned)
+        if ledger is not None:
+            try:
+                ledger.spend("steps")
+            except TrouperError as error:
+                return self._not_run(job, StepStatus.FAILED, ErrorInfo.of(error))
+        if step.for_each is not None:
+            outcome = await ItemRun(self, job, step.for_each, self._log).run()
         else:
-            self._skip_behind(step.id)
-        self._leave_level(step.id)
-        self._advance()
-
-    def _gated(self, step: Step) -> bool:
-        return step.critical is True or not self._place.background or self._place.verifier is None
-
-    def _report_start(self, step: Step, action: str, attempt: int) -> None:
-        ctx = self._place.ctx
-        if ctx.listening:
-            ctx.emit(
-                StepStarted(
-                    at=trio.current_time(),
-                    actor=ctx.name,
-                    run_id=self._log.run_id,
-                    step=step.id,
-                    action=action,
-                    attempt=attempt,
-                )
-            )
-
-    def _end(self, step: Step, outcome: StepOutcome) -> None:
-        self._log.end(outcome)
-        told = f": {outcome.error.message}" if outcome.error is not None else ""
-        log.info("[EXECUTOR] Step %d (%s) %s%s", step.id, outcome.action, outcome.status.value, told)
-        ctx = self._place.ctx
-        if ctx.listening:
-            ctx.emit(StepEnded(at=trio.current_time(), actor=ctx.name, run_id=self._log.run_id, outcome=outcome))
-
-    def _skip_behind(self, failed: int) -> None:
-        for skipped, cause in self._ready.failed(failed):
-            step, failure = self._steps[skipped], self._log.outcomes[cause]
-            why = f"step {skipped} ({step.action}) needs step {cause} ({failure.action}), which {_ended(failure)}"
-            self._end(
-                step,
-                StepOutcome(
-                    id=skipped,
-                    action=step.action,
-                    status=StepStatus.SKIPPED,
-                    reason="dependency",
-                    cause=cause,
-                    error=ErrorInfo("dependency", why),
-                ),
-            )
-            self._leave_level(skipped)
-
-    def _leave_level(self, step: int) -> None:
-        level = self._levels[self._level_of[step]]
-        level.left -= 1
-        if level.left == 0:
-            level.over.set()
-
-    # ------------------------------------------------------------ verdicts
-    async def _verdict(self, step: Step, outcome: StepOutcome) -> Verdict | None:
-        """The verifier's word, None if it cannot be had in time. Without a verifier the declared output decides."""
-        if self._place.verifier is None:
-            tool = self._place.tools[outcome.action]
-            declared = Verdict.of_declaration(tool.check_output(outcome.result), declared=tool.gives is not None)
-            self._note(step, declared)
-            return declared
-        question = VerifyStep(action=outcome.action, parameters=outcome.parameters or {}, result=outcome.result)
-        try:
-            verdict: Verdict = await self._place.verifier.ask(question, timeout=self._place.verdict_timeout)
-        except ActorError as error:
-            log.warning("[VERIFIER] no verdict on step %d (%s): %s", step.id, outcome.action, error)
-            return None
-        self._note(step, verdict)
-        return verdict
-
-    def _note(self, step: Step, verdict: Verdict) -> None:
-        self._log.verdicts[step.id] = verdict
-        ctx = self._place.ctx
-        if ctx.listening:
-            ctx.emit(
-                VerdictGiven(
-                    at=trio.current_time(), actor=ctx.name, run_id=self._log.run_id, step=step.id, verdict=verdict
-                )
-            )
-
-    async def _with_verdict(self, step: Step, outcome: StepOutcome) -> StepOutcome:
-        """The outcome after its verdict: a critical step without one has failed (closed, not open)."""
-        verdict = await self._verdict(step, outcome)
-        if verdict is None:
-            self._note(step, _no_verdict())
-            if step.critical is not True:
-                return outcome
-            error = ErrorInfo("unverified", f"no verdict could be had on step {step.id}, which is critical")
-            return attrs.evolve(outcome, status=StepStatus.FAILED, error=error)
-        if verdict.verdict is VerdictKind.REFUTED:
-            error = ErrorInfo("refuted", f"the verifier refuted step {step.id}: {'; '.join(verdict.problems)}")
-            return attrs.evolve(outcome, status=StepStatus.FAILED, error=error)
+            outcome = await StepRun(self, job, self._log, self._log.results).run()
+        if outcome.status is not StepStatus.OK:
+            return outcome
+        if not self.verdicts.beside:
+            return self.verdicts.declared(job, outcome)
+        if step.critical is True or self._gated:
+            self._await_verdict(outcome)
+            self.release(job)  # the slot is free while the verdict is awaited
+            return await self.verdicts.judged(job, outcome)
         return outcome
 
-    async def _verify_behind(self, step: Step, outcome: StepOutcome) -> None:
-        verdict = await self._verdict(step, outcome)
-        if verdict is None:
-            self._note(step, _no_verdict())
-        elif verdict.verdict is VerdictKind.REFUTED:
-            self._log.refute(step.id, verdict)
+    def _await_verdict(self, outcome: StepOutcome) -> None:
+        """Write down that the tool has done its work: whatever happens now, it is not called again."""
+        scribe = self.place.scribe
+        if scribe.active and self.mine:
+            scribe.write(
+                ToolReturned(
+                    at=self.clock(),
+                    actor=scribe.name,
+                    run_id=self._log.run_id,
+                    outcome=outcome,
+                    inside=self._log.inside,
+                )
+            )
+        self._log.returned(outcome)
+
+    def finish(self, job: Job, outcome: StepOutcome) -> None:
+        """A step has ended: write it down, then believe it."""
+        step = job.step.id
+        self.write_end(outcome, self._log)
+        self._log.end(outcome)
+        if job.holding:
+            job.holding = False
+            self.dispatch.release(job.caps)
+        if outcome.status is StepStatus.OK:
+            self.ready.done(step)
+            if self.verdicts.beside and step not in self._log.verdicts:
+                self.verdicts.behind(job, outcome)
+            self._leave(step)
+        else:
+            self._lost(step)
+        self._advance()
+        self.stopped_going()
+
+    def write_end(self, outcome: StepOutcome, run_log: RunLog, item: int | None = None) -> None:
+        """Tell how a step, or an element of it, has ended."""
+        if log.isEnabledFor(logging.INFO):
+            told = f": {outcome.error.message}" if outcome.error is not None else ""
+            name = f"{outcome.id}" if item is None else f"{outcome.id}[{item}]"
+            log.info("[EXECUTOR] Step %s (%s) %s%s", name, outcome.action, outcome.status.value, told)
+        scribe = self.place.scribe
+        if scribe.active:
+            scribe.write(
+                StepEnded(
+                    at=self.clock(),
+                    actor=scribe.name,
+                    run_id=run_log.run_id,
+                    outcome=outcome,
+                    item=item,
+                    inside=run_log.inside,
+                )
+            )
+
+    def _not_run(
+        self, job: Job, status: StepStatus, error: ErrorInfo | None = None, reason: str | None = None
+    ) -> StepOutcome:
+        return StepOutcome(
+            id=job.step.id,
+            action=job.step.action,
+            status=status,
+            error=error,
+            reason=reason,
+            ready=job.ready,
+            ended=self.now,
+            waits=job.waits or {},
+        )
+
+    def end_at_once(
+        self, job: Job, status: StepStatus, *, error: ErrorInfo | None = None, reason: str | None = None
+    ) -> None:
+        """A step ends without having had a slot."""
+        outcome = self._not_run(job, status, error, reason)
+        self.write_end(outcome, self._log)
+        self._log.end(outcome)
+        self._lost(job.step.id)
+        self._advance()  # some of its dependants may do without it
+        self.stopped_going()
+
+    def _lost(self, step: int) -> None:
+        """`step` has no result: skip what cannot do without it."""
+        skipped = self.ready.failed(step)
+        self._leave(step)
+        for other, cause in skipped:
+            self._skip(other, cause)
+
+    def _skip(self, step: int, cause: int) -> None:
+        if step not in self._log.outcomes:
+            action, failure = self.jobs[step].step.action, self._log.outcomes[cause]
+            why = f"step {step} ({action}) needs step {cause} ({failure.action}), which {_ended(failure)}"
+            outcome = StepOutcome(
+                id=step,
+                action=action,
+                status=StepStatus.SKIPPED,
+                reason="dependency",
+                cause=cause,
+                error=ErrorInfo("dependency", why),
+            )
+            self.write_end(outcome, self._log)
+            self._log.end(outcome)
+        self._leave(step)
+
+    def _leave(self, step: int) -> None:
+        """The step has ended, however: its level has one less."""
+        level = self.jobs[step].level
+        assert level is not None  # noqa: S101 - it was given one when the plan was read
+        level.leave()
+        if self._held and level.left == 0 and self._complete:
+            self._look_at_held_again()
+        self.left -= 1
+        if not self.left:
+            self.wake()
+
+    # ------------------------------------------------------------ slots
+    def release(self, job: Job) -> None:
+        """The step needs its slot no longer, or not now."""
+        if job.holding:
+            job.holding = False
+            self.dispatch.release(job.caps)
+            self._advance()
+
+    async def slot(self, job: Job) -> None:
+        """Wait for a slot for this step. Cancelled: it has none, and nobody loses one by it."""
+        if not self._ranked:
+            self._rank()
+        task, asleep = trio.lowlevel.current_task(), False
+
+        def granted() -> None:
+            job.holding = True
+            if asleep:
+                trio.lowlevel.reschedule(task)
+
+        claim = Claim(granted, job.priority or (0.0,), job.caps)
+
+        def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+            self.dispatch.withdraw(claim)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        self.dispatch.claim(claim)
+        self.dispatch.grant()
+        if not job.holding:
+            asleep = True
+            await trio.lowlevel.wait_task_rescheduled(abort)
+        self.tick()
+
+    async def pause(self, job: Job, seconds: float) -> None:
+        """Wait before a retry, without a slot. Cancelled: the step has no slot."""
+        began = self.clock()
+        self.release(job)
+        await trio.sleep(seconds)
+        job.waited("backoff", self.clock() - began)
+        await self.slot(job)
+
+    # ------------------------------------------------------------ a sub-plan
+    async def run_inner(self, job: Job, inner: RunLog, results: Mapping[int, object]) -> object:
+        """Run a sub-plan and give its output. Cancelled: its steps are; its log says what was in hand.
+
+        Raises:
+            StepError: a step of it failed that may not, or its output is not there.
+        """
+        step, plan = job.step, inner.plan
+        assert plan is not None  # noqa: S101 - whoever calls has made the log of a sub-plan
+        inner.results = {**results, **inner.results}
+        place = self.place.with_budget(step.budget, f"sub-plan of step {step.id}")
+        run = PlanRun(inner, place, outer=self, gated=self._gated or step.critical is True)
+        self._inner.add(run)
+        try:
+            await run.run()
+        finally:
+            self._inner.discard(run)
+            if run._waiting:  # it was cut off: what it had given up for itself goes on in the step that it is in
+                run._waiting = False
+                self.going += 1
+        if run.overspent is not None:
+            raise run.overspent
+        standing = standings(plan, inner.outcomes)
+        failed = [inner.outcomes[i] for i, how in standing.items() if how is Standing.FAILED]
+        if failed:
+            raise _sub_plan_failed(step.id, failed)
+        if plan.outputs is None:
+            raise StepError(f"the sub-plan of step {step.id} says nothing of its output")
+        return plan.outputs.resolve(inner.results, lenient=True)
 
 
-def _no_verdict() -> Verdict:
-    return Verdict(verdict=VerdictKind.UNVERIFIABLE, problems=("the verifier could not be asked in time",))
+def _sub_plan_failed(step: int, failed: list[StepOutcome]) -> StepError:
+    first = next((o for o in failed if o.status is StepStatus.FAILED and o.error is not None), failed[0])
+    told = first.error.message if first.error is not None else first.status.value
+    return StepError(f"the sub-plan of step {step} failed in its step {first.id} ({first.action}): {told}")
 
 
 def _ended(outcome: StepOutcome) -> str:
     if outcome.status is StepStatus.SKIPPED:
-        return "was skipped"
+        return "was skipped because its condition is false" if outcome.reason == "condition" else "was skipped"
     return f"failed ({outcome.error.kind})" if outcome.error is not None else outcome.status.value

@@ -2,13 +2,15 @@
 
 Two ways, said aloud in config, log and answer. `rules`: a grammar fills the intent form and a typed compiler writes the
 plan; it refuses whatever it cannot account for word by word. `llm`: a model writes the plan as JSON, validated in full
-and sent back with every problem at most `max_repairs` times.
+and sent back with every problem at most `max_repairs` times. Who wants to can have its steps while the model writes.
+
+A plan that goes on from another one is a model's business: the rules have one plan for a goal and no other.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Literal
 
 import attrs
@@ -17,13 +19,16 @@ import trio
 from trouper.runtime import (
     Actor,
     ActorCrashed,
+    BudgetExceeded,
     LLMError,
     MemoryFailed,
     Plan,
     PlanError,
     PlanningError,
     PlanProblem,
+    PlanStream,
     PlanUnusable,
+    Step,
     handler,
     parse_plan,
     plan_schema,
@@ -32,14 +37,19 @@ from trouper.runtime import (
 from .llm import Chat
 from .memory import Recall
 from .messages import AnalyzeIntent, CatalogueView, GetCatalogue, Intent, MakePlan, Planned, Route, RouteGoal
-from .policies import require_supported
+from .plan_reading import PlanReading
 from .prompts import PromptTemplates, render_goal, render_repair
-from .protocols import ChatMessage, ChatRequest
+from .protocols import ChatMessage, ChatReply, ChatRequest
+from .repetition import WorkDone
+from .replanning import render_previous
 from .rules import compile_form, parse_goal
 
 log: logging.Logger = logging.getLogger("trouper.planner")
 
 PlannerMode = Literal["rules", "llm"]
+
+PIECES = 64
+"""Pieces of text between the model and the reader of its plan; it reads each in the turn after it came."""
 
 
 @attrs.frozen(kw_only=True)
@@ -81,15 +91,23 @@ class Planner(Actor):
         """Counters of this incarnation."""
         return PlannerStatistics(plans=self._plans, repairs=self._repairs, renders=self._templates.renders)
 
-    @handler(concurrent=16, raises=(PlanningError, PlanError, LLMError, LookupError, ActorCrashed))
+    @handler(concurrent=16, raises=(PlanningError, PlanError, LLMError, LookupError, ActorCrashed, BudgetExceeded))
     async def plan(self, message: MakePlan) -> Planned:
         """Make a plan.
 
+        Cancelled, or ended by an error: whatever was put into the feed has been retracted.
+
         Raises:
             GoalRefused: the rules do not understand the goal.
+            PlanningError: the rules are asked for another plan than their one.
             PlanUnusable: the model's answers did not become a plan.
             LLMError: the model could not be asked.
+            BudgetExceeded: asking it would cost more than there is.
         """
+        if self._mode == "rules" and message.previous is not None:
+            raise PlanningError(
+                "the rules have no other plan for this goal; only a model can plan anew (`planner.mode`)"
+            )
         brief = await self._brief(message.goal)
         planned = self._by_rules(message, brief) if self._mode == "rules" else await self._by_model(message, brief)
         self._plans += 1
@@ -133,35 +151,59 @@ class Planner(Actor):
 
     # ------------------------------------------------------------ a model
     async def _by_model(self, message: MakePlan, brief: _Brief) -> Planned:
-        prefix = self._templates.prefix(brief.catalogue, brief.route)
-        memories = await self._related(message.goal)
-        talk = [
-            ChatMessage("system", prefix),
-            ChatMessage("user", render_goal(message.goal, brief.intent, memories, message.context)),
-        ]
+        order = _Order(message, brief)
+        talk = await self._opening(message, brief)
         schema = plan_schema(brief.catalogue.actions)
         for repairs in range(self._max_repairs + 1):
             request = ChatRequest(
                 messages=tuple(talk), schema=schema, schema_name="plan", role=brief.route.role, seed=0
             )
-            reply = await self._llm.ask(Chat(request=request, stream=True))
+            reading = PlanReading(order.stream(), message.feed, order.admits())
             try:
-                plan = self._accepted(reply.text, message.goal, brief)
+                with reading:
+                    reply = await self._answer(request, reading)
+                    plan = order.accepted(reply.text)
             except PlanError as error:
                 self._repairs += 1
                 log.warning("[PLANNER] the model's plan cannot be run (try %d): %s", repairs + 1, error)
                 talk += [ChatMessage("assistant", reply.text), ChatMessage("user", render_repair(error.problems))]
                 said, problems = reply.text, error.problems
+            except LLMError as error:
+                # The door never says a thing twice, so it does not try again once text has come. Here nothing of it
+                # is left: what was offered has been retracted.
+                if not (error.retryable and reading.begun and repairs < self._max_repairs):
+                    raise
+                log.warning("[PLANNER] the model broke off in its plan (try %d): %s", repairs + 1, error)
             else:
+                reading.confirm(plan)
                 return Planned(plan=plan, planner="llm", route=brief.route.name, repairs=repairs)
         raise PlanUnusable(_unusable(self._max_repairs + 1, said, problems), said=said, problems=problems)
 
-    def _accepted(self, text: str, goal: str, brief: _Brief) -> Plan:
-        plan = require_supported(parse_plan(text, catalogue=brief.catalogue.actions, goal=goal))
-        most = brief.route.max_steps
-        if len(plan.steps) > most:
-            raise PlanError([_too_long(len(plan.steps), most)])
-        return plan
+    async def _opening(self, message: MakePlan, brief: _Brief) -> list[ChatMessage]:
+        """The talk with the model as it begins; of a further plan it begins as that of the first."""
+        memories = await self._related(message.goal)
+        asked = render_goal(message.goal, brief.intent, memories, message.context)
+        if message.previous is not None:
+            asked = f"{asked}\n{render_previous(message.previous)}"
+        prefix = self._templates.prefix(brief.catalogue, brief.route)
+        return [ChatMessage("system", prefix), ChatMessage("user", asked)]
+
+    async def _answer(self, request: ChatRequest, reading: PlanReading) -> ChatReply:
+        """The model's answer, after `reading` has seen all of it that came."""
+        if not reading.wanted:
+            return await self._llm.ask(Chat(request=request, stream=True))
+        failure: Exception | None = None
+        send, receive = trio.open_memory_channel[str](PIECES)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(reading.follow, receive)
+            with send:  # closing it is what ends the reader
+                try:
+                    reply = await self._llm.ask(Chat(request=request, stream=True, sink=send))
+                except Exception as error:  # noqa: BLE001 - raised below, as itself and not in a group
+                    failure = error
+        if failure is not None:
+            raise failure
+        return reply
 
     async def _related(self, goal: str) -> tuple[str, ...]:
         """What is remembered that may help; a memory that cannot be read costs its help, not the plan."""
@@ -171,6 +213,62 @@ class Planner(Actor):
             log.warning("[PLANNER] planning without memories: %s", error)
             return ()
         return tuple(memory.content for memory in found)
+
+
+class _Order:
+    """What a plan must be to be taken: for one goal, from one catalogue, after what was done before."""
+
+    def __init__(self, message: MakePlan, brief: _Brief) -> None:
+        self._goal = message.goal
+        self._actions = brief.catalogue.actions
+        self._most = brief.route.max_steps
+        self._done: WorkDone | None = None
+        self._finished: Mapping[int, Step] = {}
+        if message.previous is not None:
+            self._done = WorkDone(message.previous, brief.catalogue.effects)
+            self._finished = message.previous.finished
+        self._taken = self._done.in_doubt - set(self._finished) if self._done is not None else frozenset[int]()
+
+    def stream(self) -> PlanStream:
+        """What reads a plan while it is written."""
+        return PlanStream(catalogue=self._actions, goal=self._goal, finished=self._finished, taken=self._taken)
+
+    def admits(self) -> Callable[[Step], bool]:
+        """Says of one step after another whether it may start before the rest of its plan is there."""
+        left = self._most
+
+        def admits(step: Step) -> bool:
+            nonlocal left
+            left -= _size(step)
+            return left >= 0 and not self._repeats(step)
+
+        return admits
+
+    def accepted(self, text: str) -> Plan:
+        """The plan that `text` is, with the finished steps in it.
+
+        Raises:
+            PlanError: it cannot be run, it is too long, it has nothing new, or it does something again.
+        """
+        plan = parse_plan(text, catalogue=self._actions, goal=self._goal, finished=self._finished, taken=self._taken)
+        steps = [step for step in plan.steps if step.id not in self._finished]
+        problems = [problem for step in steps for problem in self._repeats(step)]
+        if not steps:
+            problems.append(PlanProblem(kind="empty_plan", path="steps", message="the plan has no new steps"))
+        number = sum(map(_size, steps))
+        if number > self._most:
+            problems.append(_too_long(number, self._most))
+        if problems:
+            raise PlanError(problems)
+        return plan
+
+    def _repeats(self, step: Step) -> tuple[PlanProblem, ...]:
+        return self._done.problems(step) if self._done is not None else ()
+
+
+def _size(step: Step) -> int:
+    """How many steps a step is: a sub-plan counts with all of its own."""
+    return 1 if step.plan is None else 1 + sum(map(_size, step.plan.steps))
 
 
 def _too_long(steps: int, most: int) -> PlanProblem:

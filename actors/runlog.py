@@ -1,104 +1,448 @@
-"""What is known of one run, written down before it is believed.
+"""What is known of one run: the fold of its records.
 
-The orchestrator makes it, the executor appends to it. It outlives an incarnation of the executor: the next one reads
-what is finished and goes on from there, and a step that was in hand with a ONCE tool is not run again.
+The orchestrator makes it, the executor fills it. It outlives an incarnation of the executor: the next one reads what is
+finished and goes on from there, and a step that was in hand with a ONCE tool is not run again. A sub-plan and the
+elements of a `for_each` have a log of their own inside it, found by the id of their step.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
 
 import attrs
 import trio
 
-from trouper.runtime import Plan
+from trouper.runtime import Plan, Step, maker
 
-from .outcome import ErrorInfo, StepOutcome, StepStatus, Verdict
+from .outcome import ErrorInfo, Question, Replan, StepOutcome, StepStatus, Verdict
+from .records import (
+    ApprovalGiven,
+)
 from .tool import Effect
 
+Plainly = tuple[int, str, Mapping[str, object] | None, object, float, float, float]
+"""A step that has succeeded at once: id, action, parameters, result; when it was ready, started and ended."""
 
-@attrs.frozen
-class Begun:
-    """An attempt at a step that has begun: the intent, written before the effect."""
+NOTHING: Mapping[Any, Any] = {}
+
+outcome_of = maker(
+    StepOutcome,
+    "id",
+    "action",
+    "status",
+    "attempts",
+    "parameters",
+    "result",
+    "ready",
+    "started",
+    "ended",
+    "waits",
+    "steps",
+)
+
+
+_FINAL = frozenset({"declined", "budget", "in_doubt"})
+"""Kinds of failures that a second time would not change."""
+
+
+class Begun(NamedTuple):
+    """The last attempt at a step that has begun. A tuple and no record: one is made for every attempt of every step."""
 
     attempt: int
     action: str
     effect: Effect
     at: float
-    parameters: Mapping[str, object] = attrs.field(factory=dict)
+    parameters: Mapping[str, object]
+
+
+class Settled(NamedTuple):
+    """A step that was closed from outside: what became of it, which element of it, and inside what it is."""
+
+    outcome: StepOutcome
+    item: int | None
+    inside: tuple[int, ...]
 
 
 class RunLog:
-    """The journal of one run, in memory."""
+    """The state of a run. Times in it are seconds since the run began.
 
-    def __init__(self, run_id: str, plan: Plan, *, began: float) -> None:
+    Attributes:
+        outcomes: What became of the steps that have ended, by id (inside a `for_each`: by the place of the element).
+        results: The results of those that succeeded, and whatever else references may name.
+        verdicts: What the verifier has said.
+        questions: What a person is asked and has not answered, by step.
+        answers: What a person has answered.
+        replans: The plans that were given up.
+        in_doubt: Calls of ONCE tools whose effect nobody knows: never made again in this run.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_children",
+        "_outcomes",
+        "_returned",
+        "answers",
+        "began",
+        "deadline",
+        "generation",
+        "given_up",
+        "in_doubt",
+        "inside",
+        "of",
+        "owner",
+        "plainly",
+        "plan",
+        "questions",
+        "replans",
+        "results",
+        "resumed",
+        "root",
+        "run_id",
+        "verdicts",
+    )
+
+    def __init__(self, run_id: str, plan: Plan | None, *, began: float, inside: tuple[int, ...] = ()) -> None:
         self.run_id = run_id
-        self.plan = plan
+        self._plan_is(plan)
         self.began = began
-        self.outcomes: dict[int, StepOutcome] = {}
+        self.inside = inside
+        self.root: RunLog = self
+        """The log of the whole run."""
+        self.of: Step | None = None
+        """The step whose elements these are; None: these are steps."""
+        self.given_up: bool = False
+        """The plan was given up and there is no other yet."""
+        self.resumed: bool = False
+        """Of the whole run: it goes on from what a journal had of it."""
+        self.deadline: float = math.inf
+        """Of the whole run: when it must have ended, on trio's clock."""
+        self.owner: object = None
+        """Of the whole run: who runs it. What another has still in hand counts for nothing."""
+        self.generation: int = 1
+        self._outcomes: dict[int, StepOutcome] = {}
+        self.plainly: list[Plainly] = []
+        self.results: dict[int, object] = {}
         self.verdicts: dict[int, Verdict] = {}
+        self.questions: dict[int, Question] = {}
+        self.answers: dict[int, ApprovalGiven] = {}
+        self.replans: list[Replan] = []
+        self.in_doubt: list[tuple[str, Mapping[str, object]]] = []
         self._begun: dict[int, Begun] = {}
+        self._children: dict[int, RunLog] = {}
+        self._returned: dict[int, StepOutcome] = {}
+
+    @property
+    def outcomes(self) -> dict[int, StepOutcome]:
+        """What became of the steps that have ended; those that are in `plainly` are made when somebody asks."""
+        if self.plainly:
+            for step, action, parameters, result, ready, started, ended in self.plainly:
+                self._outcomes[step] = outcome_of(
+                    step, action, StepStatus.OK, 1, parameters, result, ready, started, ended, NOTHING, NOTHING
+                )
+            self.plainly.clear()
+        return self._outcomes
+
+    def _plan_is(self, plan: Plan | None) -> None:
+        self.plan: Plan | None = plan
 
     def now(self) -> float:
         """Seconds since the run began."""
-        return round(trio.current_time() - self.began, 6)
+        return trio.current_time() - self.began
 
-    def begin(self, step: int, *, attempt: int, action: str, effect: Effect, parameters: Mapping[str, object]) -> None:
-        """Write the intent of an attempt."""
+    # ------------------------------------------------------------ writing
+    def begin(
+        self,
+        step: int,
+        *,
+        attempt: int,
+        action: str,
+        effect: Effect,
+        parameters: Mapping[str, object],
+        at: float | None = None,
+    ) -> None:
+        """The intent of an attempt, before its effect.
+
+        A call of a ONCE tool stays what the step is known by, also while its fallback runs: it must not be made again.
+        """
         first = self._begun.get(step)
-        at = first.at if first is not None else self.now()
-        self._begun[step] = Begun(attempt, action, effect, at, parameters)
+        if first is None:
+            self._begun[step] = Begun(attempt, action, effect, self.now() if at is None else at, parameters)
+        elif first.effect is Effect.ONCE and effect is not Effect.ONCE:
+            self._begun[step] = first._replace(attempt=attempt)
+        else:
+            self._begun[step] = Begun(attempt, action, effect, first.at, parameters)
 
+    def again(self, step: int) -> None:
+        """The last attempt has failed and may be made again: nothing of it can be in doubt.
+
+        Inside a step with a plan of its own what succeeded stays, the rest may run again.
+        """
+        begun, child = self._begun.get(step), self._children.get(step)
+        if begun is not None:
+            self._begun[step] = begun._replace(effect=Effect.PURE)
+        if child is not None:
+            child.take_back_failures()
+
+    def returned(self, outcome: StepOutcome) -> None:
+        """The tool of a step has done its work; its verdict is awaited."""
+        self._returned[outcome.id] = outcome
+
+    def judging(self, step: int) -> StepOutcome | None:
+        """What the tool of a step has come to whose verdict is awaited."""
+        return self._returned.get(step)
+
+    def end(self, outcome: StepOutcome, key: int | None = None) -> None:
+        """What became of a step; what was written first stays."""
+        known = self.outcomes.setdefault(outcome.id if key is None else key, outcome)
+        if known is outcome:
+            self._count(outcome, outcome.id if key is None else key)
+
+    def _count(self, outcome: StepOutcome, key: int) -> None:
+        if outcome.status is StepStatus.OK:
+            self.results[key] = outcome.result
+        if outcome.in_doubt and not outcome.items and not outcome.steps:
+            begun = self._begun.get(key)
+            once = begun if begun is not None and begun.effect is Effect.ONCE else None
+            call = (once.action, once.parameters) if once is not None else (outcome.action, outcome.parameters or {})
+            if call not in self.in_doubt:
+                self.in_doubt.append(call)
+
+    def correct(self, outcome: StepOutcome, key: int | None = None) -> None:
+        """What became of a step, whatever was thought before: it was refuted, or a record says so."""
+        step = outcome.id if key is None else key
+        self.results.pop(step, None)
+        self.outcomes[step] = outcome
+        self._count(outcome, step)
+
+    def compensated(self, step: int, outcome: StepOutcome) -> None:
+        """What undid a step."""
+        self.outcomes[step] = attrs.evolve(self.outcomes[step], compensation=outcome)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Let the steps that this is inside of have in their outcomes what is known here."""
+        logs = [self.root]
+        for step in self.inside:
+            logs.append(logs[-1]._children[step])
+        for around, inner in reversed(list(itertools.pairwise(logs))):
+            known = around.outcomes.get(inner.inside[-1])
+            if known is None:
+                return
+            parts: dict[str, Any] = {"steps": dict(inner.outcomes)}
+            if inner.of is not None:
+                parts = {"items": tuple(inner.outcomes[n] for n in range(len(known.items)))}
+            around.outcomes[inner.inside[-1]] = attrs.evolve(known, **parts)
+
+    def ask(self, question: Question) -> None:
+        """A person is asked."""
+        self.questions[question.step] = question
+
+    def answer(self, answer: ApprovalGiven) -> bool:
+        """A person has answered; False if nobody had asked."""
+        for log in self._open():
+            if log.questions.pop(answer.step, None) is not None:
+                log.answers[answer.step] = answer
+                return True
+        return False
+
+    def adopt(self, plan: Plan) -> None:
+        """Go on with this plan."""
+        self.plan = plan
+        self.given_up = False
+
+    def give_up(self) -> None:
+        """Nothing more of this plan is run: what is finished stays, what failed is kept with the plan it failed in."""
+        assert self.plan is not None  # noqa: S101 - only what has been run can be given up
+        failed = {i: o for i, o in self.outcomes.items() if o.status is not StepStatus.OK}
+        self.replans.append(Replan(plan=self.plan, failed=failed))
+        self.forget(failed)
+        self.generation += 1
+        self.given_up = True
+
+    def take_back(self) -> None:
+        """There is no other plan: the one that was given up last is what the run has come to."""
+        given_up = self.replans.pop()
+        self.plan = given_up.plan
+        self.outcomes.update(given_up.failed)
+        self.generation -= 1
+        self.given_up = False
+
+    def forget(self, steps: Iterable[int]) -> None:
+        """Take back what is known of these steps: they may run again."""
+        for step in tuple(steps):
+            for known in (
+                self.outcomes,
+                self.results,
+                self.verdicts,
+                self._begun,
+                self._children,
+                self._returned,
+                self.questions,
+            ):
+                known.pop(step, None)
+
+    # ------------------------------------------------------------ inside
+    def child(self, step: int) -> RunLog:
+        """The log of what runs inside `step`; made when it is first asked for."""
+        found = self._children.get(step)
+        if found is None:
+            found = self._children[step] = RunLog(self.run_id, None, began=self.began, inside=(*self.inside, step))
+            found.in_doubt = self.in_doubt
+            found.root = self.root
+        if found.plan is None:
+            self._place(step, found)
+        return found
+
+    def _place(self, step: int, child: RunLog) -> None:
+        """Tell the log of what runs inside `step` what that is: a sub-plan, or the elements of the step."""
+        if self.of is not None:
+            child.plan = self.of.plan
+        elif self.plan is not None and step in self.plan.dependencies:
+            inside = self.plan.step(step)
+            if inside.for_each is not None:
+                child.of = inside
+            else:
+                child.plan = inside.plan
+
+    def place_children(self) -> None:
+        """The same for every log inside: records do not say, and may come before their plan."""
+        for log in self._family():
+            for step, child in log._children.items():
+                log._place(step, child)
+
+    def _open(self) -> Iterator[RunLog]:
+        """This log and those inside the steps that have not ended."""
+        waiting = [self]
+        while waiting:
+            log = waiting.pop()
+            yield log
+            waiting.extend(child for step, child in log._children.items() if step not in log.outcomes)
+
+    def take_back_failures(self) -> None:
+        """Before a retry of the step that this is inside of: what succeeded stays, the rest may run again."""
+        for step in [i for i, o in self.outcomes.items() if o.status is not StepStatus.OK and not o.in_doubt]:
+            for known in (self._outcomes, self.verdicts, self._begun, self._returned, self.questions):
+                known.pop(step, None)
+        for step, child in self._children.items():
+            if step not in self._outcomes:
+                child.take_back_failures()
+
+    def repeatable(self) -> bool:
+        """Whether what has failed here, however deep, may run again, each as its own tool allows."""
+        for step, outcome in self.outcomes.items():
+            if outcome.status is not StepStatus.FAILED:
+                continue
+            if outcome.in_doubt or (outcome.error is not None and outcome.error.kind in _FINAL):
+                return False
+            child = self._children.get(step)
+            if child is not None and not child.repeatable():
+                return False
+            begun = self._begun.get(step)
+            harmless = outcome.error is not None and outcome.error.harmless
+            if begun is not None and begun.effect is Effect.ONCE and not harmless:
+                return False
+        return True
+
+    def _family(self) -> Iterator[RunLog]:
+        """This log and every one inside it."""
+        waiting = [self]
+        while waiting:
+            log = waiting.pop()
+            yield log
+            waiting.extend(log._children.values())
+
+    # ------------------------------------------------------------ reading
     def begun(self, step: int) -> Begun | None:
         """The last attempt at a step that has begun."""
         return self._begun.get(step)
-
-    def end(self, outcome: StepOutcome) -> None:
-        """Write what became of a step; what was written first stays."""
-        self.outcomes.setdefault(outcome.id, outcome)
-
-    def refute(self, step: int, verdict: Verdict) -> None:
-        """The verifier found that what a step claims is not so: it has failed, and its result is kept to look at."""
-        known = self.outcomes[step]
-        error = ErrorInfo("refuted", f"the verifier refuted step {step}: {'; '.join(verdict.problems)}")
-        self.outcomes[step] = attrs.evolve(known, status=StepStatus.FAILED, error=error)
-
-    @property
-    def results(self) -> dict[int, object]:
-        """The results of the steps that succeeded."""
-        return {i: o.result for i, o in self.outcomes.items() if o.status is StepStatus.OK}
 
     def interrupted(self) -> tuple[int, ...]:
         """The steps that have begun and not ended."""
         return tuple(step for step in self._begun if step not in self.outcomes)
 
-    def settle_interrupted(self, why: ErrorInfo, *, once_only: bool) -> None:
-        """Close the steps that were in hand when their executor ended.
+    @property
+    def elapsed(self) -> float:
+        """When the last thing that is known of the run happened."""
+        times = [o.ended for log in self._family() for o in log.outcomes.values() if o.ended is not None]
+        times += [begun.at for log in self._family() for begun in log._begun.values()]
+        return max(times, default=0.0)
+
+    def open_questions(self) -> tuple[Question, ...]:
+        """Everything that a person is asked, in this run and inside its steps."""
+        return tuple(q for log in self._open() for step, q in log.questions.items() if step not in log.outcomes)
+
+    def finished(self) -> tuple[tuple[int, StepOutcome], ...]:
+        """The steps whose tools have done their work: those that succeeded, and those that were refuted after it."""
+        known = ((i, o) for replan in self.replans for i, o in replan.failed.items())
+        every = dict((*known, *self.outcomes.items()))
+        return tuple((i, o) for i, o in every.items() if o.status is StepStatus.OK or _refuted(o))
+
+    # ------------------------------------------------------------ settling
+    def settle_interrupted(self, why: ErrorInfo, *, once_only: bool) -> tuple[Settled, ...]:
+        """Close the steps that were in hand when their executor ended; gives what became of them, and where they are.
 
         ONCE steps fail and are marked in doubt: the effect may have happened. The others are cancelled, or with
         `once_only` left open, to be run again.
         """
+        return tuple(settled for log in self._family() for settled in log._settle_own(why, once_only=once_only))
+
+    def _settle_own(self, why: ErrorInfo, *, once_only: bool) -> Iterator[Settled]:
+        items = self.of is not None
         for step in self.interrupted():
+            known = self._returned.get(step)
+            if known is not None:
+                if not once_only:  # it was to be judged, and will not be
+                    yield self._settled(attrs.evolve(known, status=StepStatus.FAILED, error=why), step, items=items)
+                continue
             begun = self._begun[step]
             once = begun.effect is Effect.ONCE
             if once_only and not once:
                 continue
-            self.end(
-                StepOutcome(
-                    id=step,
-                    action=begun.action,
-                    status=StepStatus.FAILED if once else StepStatus.CANCELLED,
-                    attempts=begun.attempt,
-                    parameters=begun.parameters,
-                    error=why,
-                    in_doubt=once,
-                    started=begun.at,
-                    ended=self.now(),
-                )
+            outcome = StepOutcome(
+                id=self.inside[-1] if items else step,
+                action=begun.action,
+                status=StepStatus.FAILED if once else StepStatus.CANCELLED,
+                attempts=begun.attempt,
+                parameters=begun.parameters,
+                error=why,
+                in_doubt=once,
+                started=begun.at,
+                ended=self.now(),
             )
+            yield self._settled(outcome, step, items=items)
+
+    def _settled(self, outcome: StepOutcome, step: int, *, items: bool) -> Settled:
+        self.end(outcome, step)
+        return Settled(outcome, step if items else None, self.inside)
 
     def settle_unstarted(self, reason: str) -> None:
-        """Write down the steps that never began as skipped for `reason`."""
-        for step in self.plan.steps:
+        """Write down the steps that never began as skipped for `reason`, here and inside the steps that have."""
+        for log in self._family():
+            for step in log.plan.steps if log.plan is not None else ():
+                if step.id not in log.outcomes:
+                    log.outcomes[step.id] = StepOutcome(
+                        id=step.id, action=step.action, status=StepStatus.SKIPPED, reason=reason
+                    )
+
+    def with_waiting(self) -> dict[int, StepOutcome]:
+        """The outcomes as they stand, with `waiting` for what waits for a person, itself or behind others."""
+        waiting = {}
+        for step in self.plan.steps if self.plan is not None else ():
             if step.id not in self.outcomes:
-                self.end(StepOutcome(id=step.id, action=step.action, status=StepStatus.SKIPPED, reason=reason))
+                inner = self._children.get(step.id)
+                asked = step.id in self.questions or (inner is not None and bool(inner.open_questions()))
+                waiting[step.id] = StepOutcome(
+                    id=step.id,
+                    action=step.action,
+                    status=StepStatus.WAITING,
+                    reason="approval" if asked else "dependency",
+                    steps=inner.with_waiting() if inner is not None and inner.plan is not None else {},
+                )
+        return {**self.outcomes, **waiting}
+
+
+def _refuted(outcome: StepOutcome) -> bool:
+    return outcome.error is not None and outcome.error.kind in {"refuted", "unverified"}

@@ -8,34 +8,48 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import trio
 
-from trouper.runtime import ActionCall, Step, StepError, StepTimeout, ToolError, TrouperError, UnknownField
+from trouper.runtime import (
+    INDEX,
+    ActionCall,
+    BudgetExceeded,
+    Compiled,
+    InDoubt,
+    StepError,
+    StepTimeout,
+    ToolDied,
+    ToolError,
+    TrouperError,
+    carry,
+)
 
-from .messages import StepProgress
+from .job import Job
 from .outcome import ErrorInfo, StepOutcome, StepStatus
+from .permissions import Decision
+from .records import AttemptFailed, StepProgress, StepStarted
 from .runlog import RunLog
+from .secrets import hides_secret
 from .tool import Effect, Tool, ToolContext
 
 if TYPE_CHECKING:
-    from .plan_run import RunPlace
+    from .plan_run import PlanRun
 
-OnStart = Callable[[Step, str, int], None]
-
-
-class _Failed(Exception):
-    """An attempt, or a whole call, has failed with `error`."""
-
-    def __init__(self, error: TrouperError, *, in_doubt: bool = False) -> None:
-        super().__init__(str(error))
-        self.error = error
-        self.in_doubt = in_doubt
+FIRST_PAUSE = 0.1
+"""Seconds before the first retry where the plan does not say."""
+LONGEST_PAUSE = 60.0
+JITTER = 0.25
+"""The share of a pause that is left to chance, so that steps that failed together do not come back together."""
 
 
-def may_retry(tool: Tool, error: TrouperError) -> bool:
-    """Whether trying again cannot do an effect twice, and could help."""
+def may_retry(tool: Tool | None, error: TrouperError) -> bool:
+    """Whether trying again cannot do an effect twice, and could help. Without a tool it is a sub-plan: it can."""
+    if isinstance(error, BudgetExceeded | InDoubt):
+        return False
+    if tool is None:
+        return True
     if isinstance(error, ToolError):
         if not error.retry_possible:
             return False
@@ -46,129 +60,274 @@ def may_retry(tool: Tool, error: TrouperError) -> bool:
 
 
 class StepRun:
-    """One step of one run. `run` gives the outcome and raises nothing but `Cancelled`."""
+    """One step of a run, or one element of it. `run` gives the outcome and raises nothing but `Cancelled`."""
 
-    def __init__(self, step: Step, run_log: RunLog, place: RunPlace, on_start: OnStart) -> None:
-        self._step = step
-        self._log = run_log
-        self._place = place
-        self._on_start = on_start
-        self._attempts = 0
+    __slots__ = (
+        "_attempts",
+        "_in_doubt",
+        "_inner",
+        "_item",
+        "_job",
+        "_key",
+        "_log",
+        "_parameters",
+        "_results",
+        "_run",
+        "_started",
+        "_tool",
+    )
+
+    def __init__(
+        self, run: PlanRun, job: Job, log: RunLog, results: Mapping[int, object], item: int | None = None
+    ) -> None:
+        self._run = run
+        self._job = job
+        self._log = log
+        self._results = results
+        self._item = item
+        self._key = job.step.id if item is None else item
+        self._tool = job.tool
+        self._attempts: int = 0
+        self._in_doubt: bool = False
         self._parameters: Mapping[str, object] | None = None
+        self._started: float = run.now
+        self._inner: RunLog | None = None
 
     async def run(self) -> StepOutcome:
         """Every attempt, then the fallback if there is one. Cancelled: the tool is cancelled with it."""
-        step, started = self._step, self._log.now()
-        action, used_fallback, in_doubt = step.action, False, False
+        step = self._job.step
         try:
-            result = await self._call(step, step.max_retries)
-        except _Failed as failed:
-            if step.fallback is None:
-                return self._outcome(started, action, failed)
-            action, used_fallback, in_doubt = step.fallback.action, True, failed.in_doubt
-            try:
-                result = await self._call(step.fallback, 0)
-            except _Failed as second:
-                return self._outcome(started, action, second, first=failed)
+            result = await (self._one(step.inputs) if not self._job.retries else self._several(step.inputs))
+        except TrouperError as error:
+            first = error
+        else:
+            return self._outcome(StepStatus.OK, result)
+        if step.fallback is None:
+            return self._outcome(StepStatus.FAILED, None, ErrorInfo.of(first))
+        return await self._fall_back(step.fallback, first)
+
+    async def _fall_back(self, call: ActionCall, first: TrouperError) -> StepOutcome:
+        in_doubt = self._in_doubt
+        self._tool, self._inner = self._run.place.tools[call.action], None
+        if not self._job.holding:  # a sub-plan gives its slot away
+            await self._run.slot(self._job)
+        try:
+            result = await self._one(call.inputs)
+        except TrouperError as second:
+            told = f"{first}; then the fallback {call.action!r} failed: {second}"
+            error = ErrorInfo(ErrorInfo.of(second).kind, told)
+            self._in_doubt = in_doubt or self._in_doubt
+            self._tool = self._job.tool
+            return self._outcome(StepStatus.FAILED, None, error)
+        return self._outcome(StepStatus.OK, result, fallback=True)
+
+    def _outcome(
+        self, status: StepStatus, result: object, error: ErrorInfo | None = None, *, fallback: bool = False
+    ) -> StepOutcome:
+        job, inner = self._job, self._inner
         return StepOutcome(
-            id=step.id,
-            action=action,
-            status=StepStatus.OK,
+            id=job.step.id,
+            action=self._tool.name if self._tool is not None else job.step.action,
+            status=status,
             attempts=self._attempts,
-            fallback=used_fallback,
+            fallback=fallback,
             parameters=self._parameters,
             result=result,
-            in_doubt=in_doubt,
-            started=started,
-            ended=self._log.now(),
-        )
-
-    def _outcome(self, started: float, action: str, failed: _Failed, first: _Failed | None = None) -> StepOutcome:
-        error = ErrorInfo.of(failed.error)
-        if first is not None:
-            error = ErrorInfo(error.kind, f"{first.error}; then the fallback {action!r} failed: {error.message}")
-        return StepOutcome(
-            id=self._step.id,
-            action=self._step.action,
-            status=StepStatus.FAILED,
-            attempts=self._attempts,
-            parameters=self._parameters,
             error=error,
-            in_doubt=failed.in_doubt or (first is not None and first.in_doubt),
-            started=started,
-            ended=self._log.now(),
+            in_doubt=self._in_doubt,
+            ready=job.ready,
+            started=self._started,
+            ended=self._run.tick(),
+            waits=job.waits or _NO_WAITS,
+            steps=dict(inner.outcomes) if inner is not None else _NO_STEPS,
         )
 
-    async def _call(self, call: Step | ActionCall, retries: int | None) -> object:
-        """Call one tool until it succeeds or may not be tried again."""
-        tool = self._place.tools[call.action]
-        self._parameters = self._resolved(call)
-        allowed = retries if retries is not None else tool.retries
-        pause = self._step.retry_backoff_s or 0.0
-        tried = 0
+    # ------------------------------------------------------------ attempts
+    async def _several(self, inputs: Compiled) -> object:
+        """Try until it succeeds or may not be tried again. A pause holds no slot."""
+        job, allowed = self._job, self._job.retries
         while True:
-            tried += 1
             try:
-                return await self._attempt(tool)
-            except _Failed as failed:
-                if tried > allowed or not may_retry(tool, failed.error):
+                return await self._one(inputs)
+            except TrouperError as error:
+                if not 0 < self._attempts <= allowed or self._in_doubt or not may_retry(self._tool, error):
+                    raise  # without an attempt it was the plan that was wrong, not the tool
+                if self._inner is not None and not self._inner.repeatable():
                     raise
-                await trio.sleep(pause * 2.0 ** min(tried - 1, 30))
+                pause = self._pause()
+                if self._run.clock() + pause >= min(trio.current_effective_deadline(), self._log.root.deadline):
+                    raise  # it would end in the middle of the pause: say what went wrong instead
+                self._log.again(self._key)
+                self._write_failure(error, pause)
+                await self._run.pause(job, pause)
 
-    def _resolved(self, call: Step | ActionCall) -> Mapping[str, object]:
-        try:
-            resolved = call.inputs.resolve(self._log.results)
-        except UnknownField as error:
-            raise _Failed(error) from error
-        if not isinstance(resolved, dict):
-            raise _Failed(StepError(f"the parameters of step {self._step.id} did not resolve to an object"))
-        return resolved
+    def _pause(self) -> float:
+        first = self._job.step.retry_backoff_s
+        pause = (FIRST_PAUSE if first is None else first) * 2.0 ** min(self._attempts - 1, 30)
+        spread = 1.0 + JITTER * self._run.place.random.random()
+        return min(pause, LONGEST_PAUSE if first is None else max(first, LONGEST_PAUSE)) * spread
 
-    async def _attempt(self, tool: Tool) -> object:
-        self._attempts += 1
+    async def _one(self, inputs: Compiled) -> object:
+        """One attempt."""
+        tool, run = self._tool, self._run
+        if self._attempts == 0 or tool is not self._job.tool:
+            resolved = inputs.resolve(self._results, lenient=self._job.step.lenient)
+            if not isinstance(resolved, dict):
+                raise StepError(f"the parameters of step {self._job.step.id} did not resolve to an object")
+            self._parameters = resolved
+            if self._log.root.resumed and hides_secret(resolved):
+                raise StepError(
+                    f"step {self._job.step.id} needs a secret, and the journal does not keep secrets: "
+                    "the run cannot go on from here; start it again"
+                )
+        if tool is None:
+            return await self._sub_plan()
         parameters = self._parameters or {}
+        if not run.mine:
+            await trio.sleep_forever()  # our cancellation is on its way: nothing may begin any more
+        if tool.effect is Effect.ONCE and self._log.in_doubt:
+            self._refuse_in_doubt(tool, parameters)
+        if run.place.ledger is not None:
+            run.place.ledger.spend("tool_calls")
+        self._attempts += 1
         self._log.begin(
-            self._step.id, attempt=self._attempts, action=tool.name, effect=tool.effect, parameters=parameters
+            self._key,
+            attempt=self._attempts,
+            action=tool.name,
+            effect=tool.effect,
+            parameters=parameters,
+            at=self._started,
         )
-        self._on_start(self._step, tool.name, self._attempts)
-        limit = self._step.timeout_s if self._step.timeout_s is not None else tool.timeout
-        if limit is None:  # no scope where no deadline is set
-            return await self._guarded(tool, parameters, math.inf)
-        with trio.move_on_after(limit) as scope:
-            result = await self._guarded(tool, parameters, scope.deadline)
-            await trio.lowlevel.checkpoint_if_cancelled()  # a tool that swallowed its cancellation is late all the same
+        if run.place.scribe.active and not self._write_start(tool, parameters) and tool.effect is not Effect.PURE:
+            await run.place.scribe.sync()
+        limit = self._job.step.timeout_s if self._job.step.timeout_s is not None else tool.timeout
+        if run.place.carries:
+            with carry(budget=run.place.ledger):
+                return await self._guarded(tool, parameters, limit)
+        if limit is None and tool.permission is None:  # no scope where no deadline is set
+            return await tool.call(parameters, self._context(tool, math.inf), run.place.tool_place)
+        return await self._guarded(tool, parameters, limit)
+
+    async def _guarded(self, tool: Tool, parameters: Mapping[str, object], limit: float | None) -> object:
+        run, step = self._run, self._job.step
+        with trio.move_on_after(math.inf if limit is None else limit) as scope:
+            if tool.permission is not None and run.place.policy.decision(tool.permission) is not Decision.ALLOW:
+                await run.place.policy.require(tool.permission, f"run {tool.name} (step {step.id})")
+            try:
+                result = await tool.call(parameters, self._context(tool, scope.deadline), run.place.tool_place)
+            except ToolDied:
+                self._in_doubt = tool.effect is Effect.ONCE
+                raise
+            await trio.lowlevel.checkpoint_if_cancelled()  # one that swallowed its cancellation is late all the same
             return result
-        late = StepTimeout(
-            f"step {self._step.id} ({tool.name}) did not end within {limit:g} s. "
+        self._in_doubt = tool.effect is Effect.ONCE
+        raise StepTimeout(
+            f"step {step.id} ({tool.name}) did not end within {limit:g} s. "
             "Give it a larger `timeout_s`, or see what it waits for."
         )
-        raise _Failed(late, in_doubt=tool.effect is Effect.ONCE)
 
-    async def _guarded(self, tool: Tool, parameters: Mapping[str, object], deadline: float) -> object:
-        try:
-            await self._place.policy.require(tool.permission, f"run {tool.name} (step {self._step.id})")
-            return await tool.call(parameters, self._context(deadline))
-        except TrouperError as error:
-            raise _Failed(error) from error
+    def _refuse_in_doubt(self, tool: Tool, parameters: Mapping[str, object]) -> None:
+        if any(action == tool.name and known == parameters for action, known in self._log.in_doubt):
+            raise InDoubt(
+                f"step {self._job.step.id} ({tool.name}) was not run: an earlier call with the same parameters was cut "
+                "off, nobody knows whether it had its effect, and a second time could do it twice. Look, then decide."
+            )
 
-    def _context(self, deadline: float) -> ToolContext:
-        step, run_id = self._step, self._log.run_id
+    # ------------------------------------------------------------ a sub-plan
+    async def _sub_plan(self) -> object:
+        self._attempts += 1
+        limit = self._job.step.timeout_s
+        if limit is None:
+            return await self._run_inner(self._log.child(self._key))
+        with trio.move_on_after(limit):
+            return await self._run_inner(self._log.child(self._key))
+        inner = self._log.child(self._key)
+        late = StepTimeout(f"the sub-plan of step {self._job.step.id} did not end within {limit:g} s")
+        inner.settle_interrupted(ErrorInfo.of(late), once_only=False)
+        inner.settle_unstarted("deadline")
+        self._in_doubt = any(outcome.in_doubt for outcome in inner.outcomes.values())
+        raise late
+
+    async def _run_inner(self, inner: RunLog) -> object:
+        """Run the sub-plan. Its steps take the slots: the step itself needs none meanwhile."""
+        self._inner = inner
+        self._run.release(self._job)
+        return await self._run.run_inner(self._job, inner, self._results)
+
+    # ------------------------------------------------------------ telling
+    def _write_start(self, tool: Tool, parameters: Mapping[str, object]) -> bool:
+        run, log = self._run, self._log
+        return run.place.scribe.write(
+            StepStarted(
+                at=run.clock(),
+                actor=run.place.scribe.name,
+                run_id=log.run_id,
+                step=self._job.step.id,
+                action=tool.name,
+                attempt=self._attempts,
+                effect=tool.effect,
+                parameters=parameters,
+                item=self._item,
+                inside=log.inside,
+            )
+        )
+
+    def _write_failure(self, error: TrouperError, pause: float) -> None:
+        run, log = self._run, self._log
+        if run.place.scribe.active:
+            run.place.scribe.write(
+                AttemptFailed(
+                    at=run.clock(),
+                    actor=run.place.scribe.name,
+                    run_id=log.run_id,
+                    step=self._job.step.id,
+                    attempt=self._attempts,
+                    error=ErrorInfo.of(error),
+                    pause=pause,
+                    item=self._item,
+                    inside=log.inside,
+                )
+            )
+
+    # ------------------------------------------------------------ what the tool may know
+    @property
+    def run_id(self) -> str:
+        """The run it is in."""
+        return self._log.run_id
+
+    @property
+    def step_id(self) -> int:
+        """The step it is."""
+        return self._job.step.id
+
+    def _context(self, tool: Tool, deadline: float) -> ToolContext:
+        """The context; a tool that does not take one gets what names its step if it blocks the loop, and no more."""
+        if not tool.wants_context:
+            return cast("ToolContext", self)
         return ToolContext(
-            run_id=run_id,
-            step_id=step.id,
+            run_id=self._log.run_id,
+            step_id=self._job.step.id,
             attempt=self._attempts,
-            idempotency_key=self._key(),
-            deadline=deadline,
-            workspace=self._place.workspace,
+            idempotency_key=self._idempotency_key(),
+            deadline=min(deadline, self._log.root.deadline),
+            workspace=self._run.place.workspace,
             progress=self._progress_from(),
         )
 
-    def _key(self) -> str:
-        """The plan's own key with its references resolved, else one that only this step of this run has."""
-        template = self._step.templates.get("idempotency_key")
-        if template is None:
-            return f"{self._log.run_id}:{self._step.id}"
-        return str(template.resolve(self._log.results))
+    def _idempotency_key(self) -> str:
+        """The plan's own key with its references resolved, else one that only this call of this run has.
+
+        A later plan of the same run may use the number of a step that failed: the plan's generation tells them apart.
+        """
+        step, log = self._job.step, self._log
+        template = step.templates.get("idempotency_key")
+        if template is not None:
+            key = str(template.resolve(self._results, lenient=step.lenient))
+            # Each element is a call of its own: a key that names neither it nor its place gets the place added.
+            return key if INDEX not in self._results or template.names_element else f"{key}:{self._results[INDEX]}"
+        place = ".".join(map(str, (*log.inside, self._key)))
+        again = f"@{self._run.generation}" if self._run.generation > 1 else ""
+        return f"{log.run_id}:{place}{again}"
 
     def _progress_from(self) -> Callable[[str], None]:
         """What the tool calls to say how far it is: from its thread too, so through the loop's own queue."""
@@ -176,10 +335,11 @@ class StepRun:
         return lambda text: token.run_sync_soon(self._tell_progress, text)
 
     def _tell_progress(self, text: str) -> None:
-        ctx = self._place.ctx
-        if ctx.listening:
-            ctx.emit(
-                StepProgress(
-                    at=trio.current_time(), actor=ctx.name, run_id=self._log.run_id, step=self._step.id, text=text
-                )
-            )
+        scribe = self._run.place.scribe
+        scribe.tell(
+            StepProgress(at=self._run.clock(), actor=scribe.name, run_id=self.run_id, step=self.step_id, text=text)
+        )
+
+
+_NO_WAITS: Mapping[str, float] = {}
+_NO_STEPS: Mapping[int, StepOutcome] = {}

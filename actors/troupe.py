@@ -11,22 +11,25 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from trouper.runtime import Actor, Backoff, ChildSpec, SupervisorSpec, TokenBucket
+from trouper.runtime import Actor, Backoff, Budget, ChildSpec, Journal, SupervisorSpec, TokenBucket
 
 from .batcher import Batching, EmbeddingBatcher
 from .catalogue import Catalogue
-from .executor import Executor, Verification
+from .executor import Executor
+from .goal_run import RunSettings
 from .intent import IntentAnalyst
 from .limiter import Limiter
 from .llm import LLMDoor
 from .memory import Memory, MemoryDefaults
+from .model_spending import Prices
 from .orchestrator import MemoryUpdates, Orchestrator
 from .permissions import PermissionPolicy
-from .plan_run import ParallelExecution
 from .planner import Planner, PlannerMode
 from .protocols import ChatModel, Embedder, EmbeddingCache, Evidence, MemoryStore, VectorIndex
 from .router import Router
+from .run_place import ParallelExecution, Verification
 from .tool import Tool
+from .tool_place import BARE, ToolPlace
 from .verifier import Verifier
 
 
@@ -43,6 +46,8 @@ class Ports:
     """Where the index is written down."""
     cache: EmbeddingCache | None
     evidence: Evidence
+    journal: Journal
+    """Where the records of runs are kept; outlives every incarnation of everyone."""
 
 
 @attrs.frozen(kw_only=True)
@@ -56,6 +61,14 @@ class Settings:
     parallel: ParallelExecution = attrs.field(factory=ParallelExecution)
     verification: Verification = attrs.field(factory=Verification)
     memory_updates: MemoryUpdates = attrs.field(factory=MemoryUpdates)
+    runs: RunSettings = attrs.field(factory=RunSettings)
+    budget: Budget = attrs.field(factory=Budget)
+    warn_at: float = 0.8
+    prices: Prices = attrs.field(factory=Prices)
+    approval_wait: float = 0.0
+    tool_place: ToolPlace = BARE
+    secrets: tuple[str, ...] = ()
+    """Texts that nobody but a tool may see."""
     bucket: TokenBucket | None = None
     """What was spent: one for all incarnations of the limiter. None: no limit."""
     max_parallel_llm_calls: int = 3
@@ -83,6 +96,7 @@ def cast(tools: Mapping[str, Tool], ports: Ports, settings: Settings) -> Supervi
         max_parallel=settings.max_parallel_llm_calls,
         max_retries=settings.max_llm_retries,
         max_tokens=settings.max_tokens,
+        prices=settings.prices,
     )
     memory = make(
         Memory,
@@ -100,6 +114,19 @@ def cast(tools: Mapping[str, Tool], ports: Ports, settings: Settings) -> Supervi
         verification=settings.verification,
         workspace=settings.workspace,
         policy=settings.policy,
+        journal=ports.journal,
+        tool_place=settings.tool_place,
+        approval_wait=settings.approval_wait,
+        secrets=settings.secrets,
+    )
+    orchestrator = make(
+        Orchestrator,
+        tools,
+        memory_updates=settings.memory_updates,
+        runs=settings.runs,
+        journal=ports.journal,
+        budget=settings.budget,
+        warn_at=settings.warn_at,
     )
     return SupervisorSpec(
         intensity=settings.intensity,
@@ -115,6 +142,6 @@ def cast(tools: Mapping[str, Tool], ports: Ports, settings: Settings) -> Supervi
             child("verifier", make(Verifier, tools, ports.evidence)),
             child("planner", planner),
             child("executor", executor),
-            child("orchestrator", make(Orchestrator, tools, memory_updates=settings.memory_updates)),
+            child("orchestrator", orchestrator),
         ],
     )

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 
-from trouper.runtime import ActorError, EventStream, Plan, PlanSource, SupervisorRef, System, parse_plan
+import trio
+
+from trouper.runtime import (
+    ActorError,
+    Budget,
+    EventStream,
+    Plan,
+    PlanError,
+    PlanSource,
+    SupervisorRef,
+    System,
+    parse_plan,
+)
 
 from .memory import Forget, Recall, Recalled, Remember
-from .messages import Execute, MakePlan, Planned, RunPlan, Settle
+from .messages import Approve, Execute, MakePlan, Planned, ResumeRun, RunPlan, RunText, Settle
 from .orchestrator import check_goal
 from .outcome import ErrorInfo, Outcome, RunStatus
 from .planner import PlannerMode
-from .policies import require_supported
 from .tool import Tool
 
 log: logging.Logger = logging.getLogger("trouper.troupe")
@@ -39,7 +50,9 @@ class Troupe:
         planner: PlannerMode,
         why: str,
         timeout: float,
+        undoing: float = 0.0,
     ) -> None:
+        self._grace = GRACE + undoing
         self.system = system
         self.tools = tools
         self.planner = planner
@@ -51,14 +64,23 @@ class Troupe:
         self._supervisor = supervisor
 
     async def execute(
-        self, goal: str, *, timeout: float | None = None, context: Mapping[str, object] | None = None
+        self,
+        goal: str,
+        *,
+        timeout: float | None = None,
+        budget: Budget | None = None,
+        context: Mapping[str, object] | None = None,
+        idempotency_key: str | None = None,
     ) -> Outcome:
         """Plan a goal, run the plan, answer.
 
         Args:
             goal: What is wanted, in a sentence.
             timeout: Seconds for the whole run; the configuration's `run.timeout` if None.
+            budget: What the run may spend; it can only be less than the configuration's `budget`.
             context: Further facts for a model that plans; the rules read the goal only, and say so.
+            idempotency_key: The same key again gives the outcome of the run that had it first, as far as the journal
+                goes back; one that is at work is waited for.
 
         Cancelled: the run is cancelled with everything it started.
 
@@ -70,9 +92,16 @@ class Troupe:
         """
         limit = timeout if timeout is not None else self.timeout
         run_id = new_run_id()
-        message = Execute(goal=goal, run_id=run_id, timeout=limit, context=context or {})
+        message = Execute(
+            goal=goal,
+            run_id=run_id,
+            timeout=limit,
+            budget=budget,
+            context=context or {},
+            idempotency_key=idempotency_key,
+        )
         try:
-            return await self._orchestrator.ask(message, timeout=limit + GRACE)
+            return await self._orchestrator.ask(message, timeout=limit + self._grace)
         except ActorError as error:
             return Outcome(run_id=run_id, goal=goal, status=RunStatus.FAILED, error=ErrorInfo.of(error))
 
@@ -87,22 +116,92 @@ class Troupe:
         limit = timeout if timeout is not None else self.timeout
         return await self._planner.ask(MakePlan(goal=check_goal(goal)), timeout=limit)
 
-    async def run_plan(self, plan: Plan | PlanSource, *, timeout: float | None = None) -> Outcome:
-        """Run a ready plan; needs no model. Cancelled: the run is cancelled with everything it started.
+    async def run_plan(
+        self,
+        plan: Plan | PlanSource | AsyncIterable[str],
+        *,
+        timeout: float | None = None,
+        budget: Budget | None = None,
+    ) -> Outcome:
+        """Run a ready plan, or one whose text is still arriving in pieces; needs no model.
+
+        Of a plan that is still arriving, steps without an effect start as soon as they are there; the others wait until
+        it is complete and valid. Cancelled: the run is cancelled with everything it started.
 
         Raises:
-            PlanError: it is not a plan, or not one for these tools; all problems at once.
+            PlanError: it is not a plan, or not one for these tools; all problems at once. What ran of it was cancelled.
         """
         limit = timeout if timeout is not None else self.timeout
+        if isinstance(plan, AsyncIterable):
+            return await self._run_text(plan, limit, budget)
         source = plan.as_json() if isinstance(plan, Plan) else plan
         signatures = {name: tool.signature() for name, tool in self.tools.items()}
-        checked = require_supported(parse_plan(source, catalogue=signatures))
+        checked = parse_plan(source, catalogue=signatures)
         run_id = new_run_id()
-        message = RunPlan(plan=checked, run_id=run_id, timeout=limit)
+        message = RunPlan(plan=checked, run_id=run_id, timeout=limit, budget=budget)
         try:
-            return await self._orchestrator.ask(message, timeout=limit + GRACE)
+            return await self._orchestrator.ask(message, timeout=limit + self._grace)
         except ActorError as error:
             return Outcome(run_id=run_id, status=RunStatus.FAILED, plan=checked, error=ErrorInfo.of(error))
+
+    async def _run_text(self, chunks: AsyncIterable[str], limit: float, budget: Budget | None) -> Outcome:
+        """The pieces are read in the caller's task: what makes them may be bound to it."""
+        run_id = new_run_id()
+        send, receive = trio.open_memory_channel[str](64)
+        message = RunText(chunks=receive, run_id=run_id, timeout=limit, budget=budget)
+        found: list[Outcome | PlanError] = []
+        over = trio.Event()
+
+        async def run() -> None:
+            try:
+                found.append(await self._orchestrator.ask(message, timeout=limit + self._grace))
+            except PlanError as error:
+                found.append(error)
+            except ActorError as error:
+                found.append(Outcome(run_id=run_id, status=RunStatus.FAILED, error=ErrorInfo.of(error)))
+            nursery.cancel_scope.cancel()  # nobody reads any more
+
+        broken: Exception | None = None
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(run)
+            try:
+                async with send:
+                    async for chunk in chunks:
+                        await send.send(chunk)
+            except Exception as error:  # noqa: BLE001 - whatever the source raised is raised, without our nursery around it
+                broken = error
+                nursery.cancel_scope.cancel()
+            await over.wait()  # the run has its deadline
+        if broken is not None:
+            raise broken
+        if isinstance(found[0], PlanError):
+            raise found[0]
+        return found[0]
+
+    async def approve(self, run_id: str, step_id: int, ok: bool, note: str | None = None) -> None:
+        """Answer the question about a step. A run that waits here goes on at once, a suspended one on `resume`.
+
+        Raises:
+            UnknownRun: there is no such run.
+            NotWaiting: it does not ask about that step.
+        """
+        await self._orchestrator.ask(Approve(run_id=run_id, step=step_id, ok=ok, note=note), timeout=self.timeout)
+
+    async def resume(
+        self, run_id: str | None = None, *, timeout: float | None = None, budget: Budget | None = None
+    ) -> Outcome:
+        """Go on with a run that was suspended or cut off: what is finished is not run again.
+
+        Without `run_id` it is the last one that is not at an end. A run that has ended gives its outcome again.
+        Cancelled: the run is cancelled.
+
+        Raises:
+            UnknownRun: there is no such run.
+            NotWaiting: the run is at work.
+        """
+        limit = timeout if timeout is not None else self.timeout
+        message = ResumeRun(run_id=run_id, timeout=limit, budget=budget)
+        return await self._orchestrator.ask(message, timeout=limit + self._grace)
 
     async def remember(self, texts: str | Sequence[str], meta: Mapping[str, object] | None = None) -> tuple[int, ...]:
         """Store facts; gives their ids. The same text again gives the old id. Cancelled: all or none were stored."""

@@ -19,6 +19,7 @@ from .cli_output import complain
 from .cli_plans import check, plan
 from .cli_run import exec_
 from .cli_run import run as run_command
+from .cli_runs import approve, resume, runs, show
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
@@ -31,7 +32,7 @@ def trouper() -> None:
     """
 
 
-for _command in (run_command, plan, check, exec_, remember, recall, demo, doctor):
+for _command in (run_command, plan, check, exec_, runs, show, approve, resume, remember, recall, demo, doctor):
     trouper.add_command(_command)
 
 

@@ -57,13 +57,14 @@ def demo(call: Call, folder: str | None, *, keep: bool, seed: int | None) -> Exi
 
 
 def _offline(tree: Path, memory: Path) -> Config:
-    """The configuration that Trouper ships, without a model and away from the user's memory."""
+    """The configuration that Trouper ships, without a model and away from the user's memory and runs."""
     from .config_yaml import load_config
 
     mapping = {
         "planner": {"mode": "rules"},
         "llm": {"api_key": None},
         "memory": {"path": str(memory)},
+        "journal": {"path": str(memory.with_name("runs"))},
         "tools": {"workdir": str(tree)},
     }
     return load_config(mapping)

@@ -16,6 +16,7 @@ from trouper.runtime import (
     MemoryRefused,
     PlanError,
     PlanUnusable,
+    RunError,
     TrouperError,
     error_json,
     problems_json,
@@ -99,7 +100,7 @@ def ending_of(error: BaseException) -> Ending:
         return Ending(ExitCode.BAD_INPUT, str(error), problems_json(error))
     if isinstance(error, ConfigError):
         return Ending(ExitCode.BAD_INPUT, str(error), {**body, "problems": [attrs.asdict(p) for p in error.problems]})
-    if isinstance(error, MemoryRefused):
+    if isinstance(error, MemoryRefused | RunError):
         return Ending(ExitCode.BAD_INPUT, str(error), body)
     if isinstance(error, click.ClickException):
         told = {"kind": "bad_input", "message": error.format_message()}

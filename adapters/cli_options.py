@@ -6,16 +6,21 @@ import functools
 import math
 import traceback
 from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any, Literal, TypeVar
 
 import attrs
 import click
 
+from trouper.runtime import Budget, SpecError
+
 from .cli_exit import ExitCode, Interrupted, ending_of, only
 from .cli_output import Results, complain, results_apart, tell
 
 F = TypeVar("F", bound=Callable[..., Any])
-OptionName = Literal["config", "set", "workdir", "tools", "timeout", "json", "quiet"]
+OptionName = Literal["config", "set", "workdir", "tools", "timeout", "budget", "json", "quiet"]
+LIMITS = tuple(field.name for field in attrs.fields(Budget))
+"""What a budget may limit."""
 
 
 @attrs.frozen(kw_only=True)
@@ -29,6 +34,7 @@ class Call:
     tools: tuple[str, ...] = ()
     timeout: float | None = None
     """Seconds."""
+    budget: Budget | None = None
     as_json: bool = False
     quiet: bool = False
     verbose: bool = False
@@ -38,6 +44,27 @@ def _positive(ctx: click.Context, param: click.Parameter, value: float | None) -
     if value is not None and not (value > 0 and math.isfinite(value)):
         raise click.BadParameter(f"{value:g} is not a positive number of seconds.", ctx, param)
     return value
+
+
+def _budget(ctx: click.Context, param: click.Parameter, values: tuple[str, ...]) -> Budget | None:
+    """`--budget tokens=1000 --budget cost=2.5` as one budget."""
+    limits: dict[str, float | int] = {}
+    for value in values:
+        name, equals, number = (part.strip() for part in value.partition("="))
+        if not equals or name not in LIMITS:
+            close = get_close_matches(name, LIMITS, n=1)
+            near = f"; did you mean {close[0]}?" if close else ""
+            raise click.BadParameter(f"{value!r}: write NAME=NUMBER, with one of {', '.join(LIMITS)}{near}", ctx, param)
+        if name in limits:
+            raise click.BadParameter(f"{name} is given twice.", ctx, param)
+        try:
+            limits[name] = float(number) if name in {"cost", "seconds"} else int(number)
+        except ValueError:
+            raise click.BadParameter(f"{value!r}: {number!r} is not a number that fits {name}.", ctx, param) from None
+    try:
+        return Budget(**limits) if limits else None  # type: ignore[arg-type]  # whole where it must be
+    except SpecError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
 
 
 _OPTIONS: dict[OptionName, Callable[[F], F]] = {
@@ -61,6 +88,13 @@ _OPTIONS: dict[OptionName, Callable[[F], F]] = {
     ),
     "timeout": click.option(
         "--timeout", metavar="S", type=float, callback=_positive, help="Seconds one goal (or the command) may take."
+    ),
+    "budget": click.option(
+        "--budget",
+        metavar="NAME=N",
+        multiple=True,
+        callback=_budget,
+        help=f"What one goal may spend: {', '.join(LIMITS)}. Repeatable.",
     ),
     "json": click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout; a line for each goal."),
     "quiet": click.option("--quiet", is_flag=True, help="No progress on stderr; warnings and errors only."),

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .cli_exit import BadInput, ExitCode, code_of, worst
+from trouper.actors.outcome import RunStatus
+
+from .cli_exit import BadInput, ExitCode, worst
 from .cli_files import read_plan, read_stdin
 from .cli_options import Call, end_with, with_options
-from .cli_output import complain, tell
+from .cli_output import tell
+from .cli_report import show_outcome
 from .cli_session import Session, in_session, say_planner
-from .cli_text import failure_text
 
 if TYPE_CHECKING:
     from trouper.actors.outcome import Outcome
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("goals", nargs=-1, required=True, metavar="GOAL...")
-@with_options("config", "set", "workdir", "tools", "timeout", "json", "quiet")
+@with_options("config", "set", "workdir", "tools", "timeout", "budget", "json", "quiet")
 def run(call: Call, goals: tuple[str, ...]) -> ExitCode:
     """Plan and execute each GOAL, one after another in one troupe.
 
@@ -35,7 +37,7 @@ def run(call: Call, goals: tuple[str, ...]) -> ExitCode:
 
 @click.command("exec")
 @click.argument("plan", metavar="PLAN.json")
-@with_options("config", "set", "workdir", "tools", "timeout", "json", "quiet")
+@with_options("config", "set", "workdir", "tools", "timeout", "budget", "json", "quiet")
 def exec_(call: Call, plan: str) -> ExitCode:
     """Execute a ready plan (`-`: from standard input); no model is needed."""
     from trouper.runtime import parse_plan
@@ -94,25 +96,37 @@ async def _run_goals(session: Session, goals: Sequence[str]) -> ExitCode:
 
 
 async def _run_goal(session: Session, goal: str) -> ExitCode:
-    timeout = session.call.timeout
+    call, troupe = session.call, session.troupe
     try:
-        outcome = await session.watched(lambda: session.troupe.execute(goal, timeout=timeout))
+        outcome = await session.watched(lambda: troupe.execute(goal, timeout=call.timeout, budget=call.budget))
+        outcome = await answered(session, outcome)
     except Exception as error:  # noqa: BLE001 - becomes the code of this goal; the next one has its own
-        return end_with(session.call, error)
-    return show_outcome(session.call, outcome)
+        return end_with(call, error)
+    return show_outcome(call, session.config, outcome)
 
 
 async def _run_plan(session: Session, plan: Plan) -> ExitCode:
-    timeout = session.call.timeout
-    return show_outcome(session.call, await session.watched(lambda: session.troupe.run_plan(plan, timeout=timeout)))
+    call, troupe = session.call, session.troupe
+    outcome = await session.watched(lambda: troupe.run_plan(plan, timeout=call.timeout, budget=call.budget))
+    return show_outcome(call, session.config, await answered(session, outcome))
 
 
-def show_outcome(call: Call, outcome: Outcome) -> ExitCode:
-    """The answer or the JSON to stdout, what went wrong to stderr."""
-    if call.as_json:
-        call.results.json(outcome.as_json())
-    elif outcome.answer is not None:
-        call.results.text(outcome.answer)
-    if (trouble := failure_text(outcome)) is not None:
-        complain(trouble)
-    return code_of(outcome)
+async def answered(session: Session, outcome: Outcome) -> Outcome:
+    """Put what the run asks to the person at the terminal, if there is one, and go on until it asks nothing more.
+
+    Cancelled: what was answered is in the journal; the run is still suspended.
+    """
+    asker, troupe = session.asker, session.troupe
+    while asker is not None and outcome.status is RunStatus.WAITING and outcome.questions:
+        for question in outcome.questions:
+            ok = await asker.ask(question.question)
+            await troupe.approve(outcome.run_id, question.step, ok)
+        outcome = await go_on(session, outcome.run_id, outcome)
+    return outcome
+
+
+async def go_on(session: Session, run_id: str, before: Outcome | None) -> Outcome:
+    """Go on with a run under the live view."""
+    call, troupe = session.call, session.troupe
+    work = functools.partial(troupe.resume, run_id, timeout=call.timeout, budget=call.budget)
+    return await session.watched(work, before=before)

@@ -19,10 +19,12 @@ from .progress import Screen
 from .progress_log import level_of, logging_to, write_line
 
 if TYPE_CHECKING:
+    from trouper.actors.outcome import Outcome
     from trouper.actors.tool import Tool
     from trouper.actors.troupe_ref import Troupe
 
     from .config_model import Config
+    from .journal_files import FileJournal
 
 T = TypeVar("T")
 
@@ -32,15 +34,18 @@ class Session:
     """An open troupe and the terminal it may be watched on."""
 
     call: Call
+    config: Config
     troupe: Troupe
+    journal: FileJournal
     screen: Screen | None
+    asker: TerminalAsker | None
 
-    async def watched(self, work: Callable[[], Awaitable[T]]) -> T:
-        """Do `work` under the live view, where there is one."""
+    async def watched(self, work: Callable[[], Awaitable[T]], *, before: Outcome | None = None) -> T:
+        """Do `work` under the live view, where there is one; `before` is what a run that goes on had come to."""
         if self.screen is None:
             return await work()
         with self.troupe.events() as events:
-            return await self.screen.watch(events, work)
+            return await self.screen.watch(events, work, before=before)
 
     async def in_time(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do `work` within `--timeout`.
@@ -88,6 +93,14 @@ def configuration(call: Call) -> Config:
     return load_config(call.config_file, overrides=call.overrides)
 
 
+def journal_of(config: Config) -> FileJournal:
+    """Where the command line keeps its runs; whoever opens it closes it."""
+    from .journal_files import FileJournal, journal_directory
+
+    secrets = (config.llm.api_key.reveal(),) if config.llm.api_key is not None else ()
+    return FileJournal(journal_directory(config.journal.path), config.journal.keep, secrets=secrets)
+
+
 def _screen(call: Call, config: Config) -> Screen | None:
     """The live view is for a person who sees stderr and did not ask for less, or for every line of the log."""
     wanted = not (call.as_json or call.quiet or call.verbose or config.observability.log_level == "debug")
@@ -100,8 +113,17 @@ async def _open_and_do(
     from .wiring import open_troupe
 
     asker = TerminalAsker(screen) if can_ask() else None
-    async with open_troupe(config, tools=tools, workdir=call.workdir, asker=asker) as troupe:
-        return await body(Session(call=call, troupe=troupe, screen=screen))
+    if asker is not None:
+        # The person is asked as soon as the run is suspended: to wait for an answer before that would be to wait.
+        config = attrs.evolve(config, run=attrs.evolve(config.run, approval_wait=0.0))
+    journal = journal_of(config)
+    try:
+        async with open_troupe(config, tools=tools, workdir=call.workdir, asker=asker, journal=journal) as troupe:
+            return await body(
+                Session(call=call, config=config, troupe=troupe, journal=journal, screen=screen, asker=asker)
+            )
+    finally:
+        await journal.aclose()
 
 
 def say_planner(session: Session) -> None:

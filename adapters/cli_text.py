@@ -63,7 +63,11 @@ def _ids(ids: Sequence[int]) -> str:
 
 
 def _failure_lines(outcome: Outcome) -> Iterator[str]:
-    if outcome.status is not RunStatus.SUCCESS:
+    if outcome.status is RunStatus.WAITING:
+        asks = "the run waits for a person:" if outcome.questions else "the run is suspended; what it asked is answered"
+        yield asks
+        yield from (f"  step {question.step}: {question.question}" for question in outcome.questions)
+    elif outcome.status is not RunStatus.SUCCESS:
         why = f": {outcome.error.message}" if outcome.error is not None else ""
         yield f"the run {outcome.status.value.replace('_', ' ')}{why}" if why else f"the run: {outcome.status.value}"
     for step in outcome.steps.values():

@@ -49,6 +49,15 @@ class RateLimiting:
 
 
 @attrs.frozen(kw_only=True)
+class EffectLimits:
+    """How many steps of each kind of effect may run at once, over all runs; None: no limit of its own."""
+
+    pure: int | None = whole(None, low=1, high=10_000)
+    keyed: int | None = whole(None, low=1, high=10_000)
+    once: int | None = whole(None, low=1, high=10_000)
+
+
+@attrs.frozen(kw_only=True)
 class ParallelExecution:
     """How many steps and model calls may run at the same time; off: one step after another."""
 
@@ -57,6 +66,8 @@ class ParallelExecution:
     max_parallel_llm_calls: int = whole(3, low=1, high=10_000)
     dependency_analysis: bool = flag(default=True)
     level_barrier: bool = flag(default=False)
+    max_per_effect: EffectLimits = section(EffectLimits)
+    stream_plan: bool = flag(default=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -103,6 +114,15 @@ class Planner:
 
     mode: Literal["auto", "rules", "llm"] = text("auto", choices=("auto", "rules", "llm"))
     max_repairs: int = whole(2, low=0, high=10)
+    max_replans: int = whole(2, low=0, high=10)
+
+
+@attrs.frozen(kw_only=True)
+class Prices:
+    """What a million tokens cost, in whatever money `budget.cost` is meant in."""
+
+    prompt: float = real(0.0, low=0, high=1_000_000)
+    completion: float = real(0.0, low=0, high=1_000_000)
 
 
 @attrs.frozen(kw_only=True)
@@ -115,6 +135,7 @@ class Llm:
     timeout: float = real(60.0, low=0, high=3600, above=True)
     max_retries: int = whole(2, low=0, high=20)
     max_tokens: int | None = whole(None, low=1, high=10_000_000)
+    prices: Prices = section(Prices)
 
     @property
     def configured(self) -> bool:
@@ -150,10 +171,22 @@ class MemorySettings:
 
 
 @attrs.frozen(kw_only=True)
+class ProcessLimits:
+    """What a tool with `isolation="process"` may use."""
+
+    memory_mb: int = whole(1024, low=64, high=1_000_000)
+    cpu_seconds: int = whole(60, low=1, high=86_400)
+    file_mb: int = whole(100, low=1, high=1_000_000)
+
+
+@attrs.frozen(kw_only=True)
 class Tools:
     """What the built-in tools work on."""
 
     workdir: str = text(".")
+    block_warning: float = real(0.1, low=0, high=3600, above=True)
+    max_abandoned_threads: int = whole(32, low=1, high=10_000)
+    process: ProcessLimits = section(ProcessLimits)
 
 
 @attrs.frozen(kw_only=True)
@@ -197,13 +230,38 @@ class Verifier:
 
     enabled: bool = flag(default=True)
     timeout: float = real(30.0, low=0, high=3600, above=True)
+    threshold: float = real(0.8, low=0, high=1)
+    below_threshold: Literal["mark", "replan"] = text("mark", choices=("mark", "replan"))
 
 
 @attrs.frozen(kw_only=True)
 class Run:
-    """Limits of one run."""
+    """Limits of one run; times in seconds."""
 
     timeout: float = real(300.0, low=0, high=86_400, above=True)
+    approval_wait: float = real(0.0, low=0, high=86_400)
+    compensation_timeout: float = real(30.0, low=0, high=3600, above=True)
+
+
+@attrs.frozen(kw_only=True)
+class BudgetSettings:
+    """What one run may spend; None: no limit. `execute(budget=...)` can only lower it."""
+
+    tokens: int | None = whole(None, low=1, high=1_000_000_000_000)
+    cost: float | None = real(None, low=0, high=1_000_000_000, above=True)
+    seconds: float | None = real(None, low=0, high=86_400, above=True)
+    steps: int | None = whole(None, low=1, high=10_000_000)
+    tool_calls: int | None = whole(None, low=1, high=10_000_000)
+    model_calls: int | None = whole(None, low=1, high=10_000_000)
+    warn_at: float = real(0.8, low=0, high=1, above=True)
+
+
+@attrs.frozen(kw_only=True)
+class JournalSettings:
+    """Where the command line keeps its runs, and how many of them."""
+
+    path: str | None = text(None)
+    keep: int = whole(200, low=1, high=100_000)
 
 
 @attrs.frozen(kw_only=True)
@@ -226,6 +284,8 @@ class Config:
     tools: Tools = section(Tools)
     permissions: Permissions = section(Permissions)
     run: Run = section(Run)
+    budget: BudgetSettings = section(BudgetSettings)
+    journal: JournalSettings = section(JournalSettings)
     verifier: Verifier = section(Verifier)
     performance: Performance = section(Performance)
     supervision: Supervision = section(Supervision)

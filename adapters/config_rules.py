@@ -186,9 +186,9 @@ def whole(default: int | None, *, low: int, high: int) -> Any:
     return attrs.field(default=default, validator=rule)
 
 
-def real(default: float, *, low: float, high: float, above: bool = False) -> float:
-    """A key that is a number within `low` (excluded if `above`) and `high`."""
-    rule = Rule(kind="float", low=low, high=high, above=above)
+def real(default: float | None, *, low: float, high: float, above: bool = False) -> Any:
+    """A key that is a number within `low` (excluded if `above`) and `high`; `None` as the default makes it optional."""
+    rule = Rule(kind="float", low=low, high=high, above=above, optional=default is None)
     return attrs.field(default=default, converter=_as_float, validator=rule)
 
 

@@ -23,6 +23,7 @@ from trouper.runtime import LLMError, MemoryFailed, Seconds
 
 from .config_model import Config
 from .embed_choice import EmbedderChoice, choose_embedder
+from .journal_files import journal_directory
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -77,6 +78,7 @@ async def examine(
     yield await _model(config, reach)
     yield _embedder(choose_embedder(config))
     yield await _memory(config.memory.file())
+    yield _journal(journal_directory(config.journal.path))
     yield _workdir(Path(workdir if workdir is not None else config.tools.workdir))
 
 
@@ -183,6 +185,13 @@ async def _memory(file: Path) -> Finding:
     finally:
         await store.aclose()
     return Finding("memory", "ok", f"{file} ({count} memories)")
+
+
+def _journal(folder: Path) -> Finding:
+    """Where runs are written down: without it none can begin on the command line."""
+    if (why := _not_writable(folder)) is not None:
+        return Finding("journal", "fail", f"{folder}: {why}", "set journal.path to a directory that you may write")
+    return Finding("journal", "ok", str(folder) if folder.is_dir() else f"{folder} (will be made)")
 
 
 def _workdir(folder: Path) -> Finding:

@@ -8,7 +8,7 @@ model = ScriptedModel(["first answer", Delay(2.0, "late answer"), RateLimited("b
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 
 import attrs
@@ -34,7 +34,19 @@ class BreakOff:
     text: str = ""
 
 
-Scripted = str | ChatReply | Exception | Delay | BreakOff
+@attrs.frozen
+class Pieces:
+    """Say `pieces`, streamed in exactly these.
+
+    `before` is awaited with the number of each piece before it comes, and with how many there are before the end: so
+    that a test can hold the model up in the middle of its answer.
+    """
+
+    pieces: Sequence[str]
+    before: Callable[[int], Awaitable[None]] | None = attrs.field(default=None, kw_only=True)
+
+
+Scripted = str | ChatReply | Exception | Delay | BreakOff | Pieces
 """One entry of a script: what to say, what to raise, or either after a while."""
 
 Script = Iterable[Scripted] | Callable[[ChatRequest], "Scripted | Awaitable[Scripted]"]
@@ -73,9 +85,9 @@ class ScriptedModel:
         """
         with self._open(request):
             said = await self._next(request)
-            if isinstance(said, BreakOff):
-                raise self.broken_off(said.text)
-            return _finished(said)
+            for number in range(len(said.pieces) + 1):
+                await said.before(number)
+            return self.ended(said)
 
     @asynccontextmanager
     async def stream(self, request: ChatRequest) -> AsyncGenerator[AsyncIterator[ChatChunk], None]:
@@ -91,7 +103,7 @@ class ScriptedModel:
         self.requests.append(request)
         return _Call(self)
 
-    async def _next(self, request: ChatRequest) -> ChatReply | BreakOff:
+    async def _next(self, request: ChatRequest) -> _Said:
         said = await self._scripted(request)
         while isinstance(said, Delay):
             await trio.sleep(said.seconds)
@@ -99,7 +111,11 @@ class ScriptedModel:
         await trio.lowlevel.checkpoint()
         if isinstance(said, Exception):
             raise said
-        return self._reply(request, said) if isinstance(said, str) else said
+        if isinstance(said, Pieces):
+            reply = self._reply(request, "".join(said.pieces))
+            return _Said(reply, tuple(said.pieces), said.before or _at_once)
+        reply_or_end = self._reply(request, said) if isinstance(said, str) else said
+        return _Said(reply_or_end, tuple(self._cut(reply_or_end.text)))
 
     async def _scripted(self, request: ChatRequest) -> Scripted:
         if self._function is not None:
@@ -122,9 +138,27 @@ class ScriptedModel:
         """The error for an answer of which only `text` came."""
         return StreamTruncated(f"the script of {self.name!r} broke off after {len(text)} characters", said=text)
 
-    def pieces(self, text: str) -> Iterator[str]:
-        """`text` as it is streamed."""
+    def ended(self, said: _Said) -> ChatReply:
+        """The reply that `said` ends with; raises what the real adapter raises for one that does not end well."""
+        if isinstance(said.end, BreakOff):
+            raise self.broken_off(said.end.text)
+        return _finished(said.end)
+
+    def _cut(self, text: str) -> Iterator[str]:
         return (text[i : i + self._chunk] for i in range(0, len(text), self._chunk))
+
+
+async def _at_once(_: int) -> None:
+    """Hold nothing up."""
+
+
+@attrs.frozen
+class _Said:
+    """What one call is answered with: in which pieces, and how it ends."""
+
+    end: ChatReply | BreakOff
+    pieces: tuple[str, ...]
+    before: Callable[[int], Awaitable[None]] = _at_once
 
 
 class _Call:
@@ -141,10 +175,10 @@ class _Call:
 
 
 class _Chunks(AsyncIterator[ChatChunk]):
-    def __init__(self, said: ChatReply | BreakOff, model: ScriptedModel) -> None:
+    def __init__(self, said: _Said, model: ScriptedModel) -> None:
         self._said = said
         self._model = model
-        self._pieces = model.pieces(said.text)
+        self._given = 0
         self._reading = False
         self._ended = False
 
@@ -153,18 +187,18 @@ class _Chunks(AsyncIterator[ChatChunk]):
 
     async def __anext__(self) -> ChatChunk:
         if self._reading:  # like the real one: what a cancelled read had in hand is lost
-            raise self._model.broken_off(self._said.text)
+            raise self._model.broken_off(self._said.end.text)
         if self._ended:
             await trio.lowlevel.checkpoint()
             raise StopAsyncIteration
         self._reading = True
         await trio.sleep(self._model.pace)
+        await self._said.before(self._given)
         self._reading = False
-        for piece in self._pieces:
-            return ChatChunk(text=piece)
-        if isinstance(self._said, BreakOff):
-            raise self._model.broken_off(self._said.text)
-        reply = _finished(self._said)
+        if self._given < len(self._said.pieces):
+            self._given += 1
+            return ChatChunk(text=self._said.pieces[self._given - 1])
+        reply = self._model.ended(self._said)
         self._ended = True
         return ChatChunk(reply=reply)
 

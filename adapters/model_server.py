@@ -16,7 +16,7 @@ import math
 import socket
 import struct
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import Enum
 
@@ -54,6 +54,9 @@ class ServerReply:
 
     Args:
         text: What the model says.
+        words: What it says instead of `text`, streamed in exactly these pieces.
+        before: Awaited with the number of each streamed piece before it is sent, so that a test can hold the model up
+            in the middle of its answer.
         finish_reason: Why it stopped; None leaves it out.
         refusal: The model declines with these words instead.
         usage: Whether token counts are told.
@@ -71,6 +74,8 @@ class ServerReply:
     """
 
     text: str = "hello"
+    words: Sequence[str] = ()
+    before: Callable[[int], Awaitable[None]] | None = None
     finish_reason: str | None = "stop"
     refusal: str | None = None
     usage: bool = True
@@ -194,7 +199,8 @@ class ModelServer:
         payload = request.json if isinstance(request.json, dict) else {}
         if request.path == "/v1/embeddings":
             return attrs.evolve(reply, body=embeddings_reply(payload, self._dim))
-        made = chat_reply(payload, reply.text, reply.finish_reason, reply.refusal, usage=reply.usage, done=reply.done)
+        said = reply.words or reply.text
+        made = chat_reply(payload, said, reply.finish_reason, reply.refusal, usage=reply.usage, done=reply.done)
         return attrs.evolve(reply, body=made) if isinstance(made, bytes) else attrs.evolve(reply, pieces=made)
 
 
@@ -272,9 +278,11 @@ class _Connection:
         if reply.drip:
             pieces = [bytes([byte]) for piece in pieces for byte in piece]
         await self._stream.send_all(self._head(reply, streamed=streamed))
-        for piece in pieces:
+        for number, piece in enumerate(pieces):
             if reply.pace:
                 await trio.sleep(reply.pace)
+            if reply.before is not None:
+                await reply.before(number)
             await self._stream.send_all(self._http.send(h11.Data(data=piece)) or b"")
         if reply.cut is not None:
             return await self._finished(End.CLOSE if reply.end is End.KEEP else reply.end)

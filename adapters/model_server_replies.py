@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from trouper.actors.tokens import estimate_tokens
 
@@ -32,13 +32,24 @@ def models_reply() -> bytes:
 
 
 def chat_reply(
-    request: Mapping[str, object], text: str, finish_reason: str | None, refusal: str | None, *, usage: bool, done: bool
+    request: Mapping[str, object],
+    said: str | Sequence[str],
+    finish_reason: str | None,
+    refusal: str | None,
+    *,
+    usage: bool,
+    done: bool,
 ) -> bytes | list[bytes]:
-    """The answer to a chat request: one body, or the pieces of a stream if it asked for one."""
+    """The answer to a chat request: one body, or the pieces of a stream if it asked for one.
+
+    A text is streamed in pieces of `PIECE` characters after one that only names the role, as most servers do it; a
+    sequence of texts in exactly these pieces.
+    """
+    text = said if isinstance(said, str) else "".join(said)
     counts = _usage(request, text) if usage else None
     model = request.get("model", "test")
     if request.get("stream") is True:
-        return _stream(model, text, finish_reason, refusal, counts if _wants_usage(request) else None, done=done)
+        return _stream(model, said, finish_reason, refusal, counts if _wants_usage(request) else None, done=done)
     message = {"role": "assistant", "content": None if refusal else text, "refusal": refusal}
     choice = {"index": 0, "message": message, "finish_reason": finish_reason}
     return _encoded(
@@ -75,16 +86,18 @@ def chunk(model: object, delta: Mapping[str, object], finish_reason: str | None 
 
 def _stream(
     model: object,
-    text: str,
+    said: str | Sequence[str],
     finish_reason: str | None,
     refusal: str | None,
     usage: dict[str, object] | None,
     *,
     done: bool,
 ) -> list[bytes]:
-    words, key = (refusal, "refusal") if refusal else (text, "content")
-    pieces = [sse(chunk(model, {"role": "assistant", "content": ""}))]
-    pieces += [sse(chunk(model, {key: words[i : i + PIECE]})) for i in range(0, len(words), PIECE)]
+    whole, key = (refusal, "refusal") if refusal else (said, "content")
+    words = ["", *(whole[i : i + PIECE] for i in range(0, len(whole), PIECE))] if isinstance(whole, str) else whole
+    deltas: list[dict[str, object]] = [{key: word} for word in words]
+    deltas[0] = {"role": "assistant", "content": ""} | deltas[0]
+    pieces = [sse(chunk(model, delta)) for delta in deltas]
     if finish_reason is not None:
         pieces.append(sse(chunk(model, {}, finish_reason)))
     if usage is not None:

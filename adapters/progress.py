@@ -22,6 +22,7 @@ from typing import TypeVar
 import attrs
 import trio
 
+from trouper.actors.outcome import Outcome
 from trouper.runtime import EventStream, Seconds
 
 from .cli_output import plain
@@ -94,8 +95,10 @@ class Screen:
         else:
             write_line(text)
 
-    async def watch(self, events: EventStream, work: Callable[[], Awaitable[T]]) -> T:
+    async def watch(self, events: EventStream, work: Callable[[], Awaitable[T]], *, before: Outcome | None = None) -> T:
         """Do `work` and show `events` meanwhile; gives and raises what `work` does.
+
+        `before` is what a run that goes on had come to.
 
         Cancelled: so is `work`; the view shows how it ended, within `LAST_FRAME`.
         """
@@ -104,7 +107,7 @@ class Screen:
         # Ended by `finished` and not by a cancellation, which would leave a frame half-written behind the last one.
         view = trio.CancelScope(shield=True)
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._show, events, finished, view)
+            nursery.start_soon(self._show, events, finished, view, Board(before=before))
             try:
                 ended.append(await work())
             except Exception as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
@@ -124,11 +127,11 @@ class Screen:
                 await self._write(self._bytes(self._erase() + _SHOW_CURSOR))
             yield
 
-    async def _show(self, events: EventStream, finished: trio.Event, view: trio.CancelScope) -> None:
+    async def _show(self, events: EventStream, finished: trio.Event, view: trio.CancelScope, board: Board) -> None:
         self._active = True
         try:
             with view:
-                await self._redraw(events, finished)
+                await self._redraw(events, finished, board)
         except Exception as error:  # noqa: BLE001 - a view that fails must not fail the run: it is reported
             self._active = False
             log.warning("the progress view has ended: %s", _named(error))
@@ -137,8 +140,7 @@ class Screen:
             while self._waiting:
                 write_line(self._waiting.popleft())
 
-    async def _redraw(self, events: EventStream, finished: trio.Event) -> None:
-        board = Board()
+    async def _redraw(self, events: EventStream, finished: trio.Event, board: Board) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_follow, board, events)
             while not finished.is_set():

@@ -25,6 +25,7 @@ _STYLES = {
     Mark.SKIPPED: "yellow",
     Mark.CANCELLED: "yellow",
     Mark.IN_DOUBT: "bold magenta",
+    Mark.ASKED: "bold blue",
 }
 
 
@@ -80,6 +81,10 @@ def _foot(board: Board, shown: int) -> Iterator[str]:
     if hidden > 0:
         counts = ", ".join(f"{n} {mark.value}" for mark, n in board.counts().items())
         yield f"... and {hidden} more steps; in all {counts}"
+    if board.warning:
+        yield _one_line(board.warning)
+    if board.replans:
+        yield f"planned again {board.replans} time{'s' if board.replans > 1 else ''}"
     if board.restarts:
         yield f"{board.restarts} restart{'s' if board.restarts > 1 else ''} of actors"
 

@@ -16,22 +16,28 @@ import attrs
 import trio
 
 from trouper.actors.batcher import Batching
-from trouper.actors.executor import Verification
+from trouper.actors.dispatch import EffectLimits
+from trouper.actors.goal_run import RunSettings
 from trouper.actors.memory import MemoryDefaults
+from trouper.actors.model_spending import Prices
 from trouper.actors.orchestrator import MemoryUpdates
 from trouper.actors.outcome import Outcome
 from trouper.actors.permissions import Asker, PermissionPolicy
-from trouper.actors.plan_run import ParallelExecution
 from trouper.actors.planner import PlannerMode
 from trouper.actors.protocols import ChatModel, Embedder, VectorIndex
+from trouper.actors.run_place import ParallelExecution, Verification
 from trouper.actors.tool import Tool
+from trouper.actors.tool_place import ToolPlace
 from trouper.actors.troupe import Ports, Settings, cast
 from trouper.actors.troupe_ref import Troupe
 from trouper.runtime import (
     Backoff,
+    Budget,
     ConfigError,
     ConfigProblem,
+    Journal,
     Limits,
+    MemoryJournal,
     Plan,
     PlanSource,
     System,
@@ -44,6 +50,7 @@ from .config_yaml import load_config
 from .embed_choice import choose_embedder
 from .http_seam import ConnectionPooling, HttpPool
 from .openai_endpoint import OPENAI_URL
+from .tool_process import ToolProcesses
 from .tools_builtin import Doors, build_tools
 from .workspace import Workspace
 
@@ -103,12 +110,31 @@ def build_settings(config: Config, choice: PlannerChoice, workspace: Workspace, 
             max_parallel_steps=steps.max_parallel_steps,
             dependency_analysis=steps.dependency_analysis,
             level_barrier=steps.level_barrier,
+            effects=EffectLimits(**attrs.asdict(steps.max_per_effect)),
         ),
         verification=Verification(
             enabled=config.verifier.enabled,
             background=fast.background_tasks.verification,
             timeout=config.verifier.timeout,
+            threshold=config.verifier.threshold,
+            below_threshold=config.verifier.below_threshold,
         ),
+        runs=RunSettings(
+            max_replans=config.planner.max_replans if choice.mode == "llm" else 0,
+            stream_plan=steps.stream_plan and choice.mode == "llm",
+            compensation_timeout=config.run.compensation_timeout,
+            threshold=config.verifier.threshold,
+        ),
+        budget=_budget(config),
+        warn_at=config.budget.warn_at,
+        prices=Prices(prompt=config.llm.prices.prompt, completion=config.llm.prices.completion),
+        approval_wait=config.run.approval_wait,
+        tool_place=ToolPlace(
+            processes=ToolProcesses(config.tools.process),
+            block_limit=config.tools.block_warning,
+            max_abandoned=config.tools.max_abandoned_threads,
+        ),
+        secrets=tuple(filter(None, (_key(config),))),
         memory_updates=MemoryUpdates(background=fast.background_tasks.memory_updates),
         bucket=TokenBucket(limits) if rate.enabled else None,
         # Parallel execution off means one model call at a time too.
@@ -127,6 +153,12 @@ def build_settings(config: Config, choice: PlannerChoice, workspace: Workspace, 
         period=supervision.period,
         backoff=Backoff(min=supervision.backoff.min, max=supervision.backoff.max, jitter=supervision.backoff.jitter),
     )
+
+
+def _budget(config: Config) -> Budget:
+    limits = attrs.asdict(config.budget)
+    del limits["warn_at"]
+    return Budget(**limits)
 
 
 def build_policy(config: Config, asker: Asker | None) -> PermissionPolicy:
@@ -213,6 +245,7 @@ async def open_troupe(
     tools: Sequence[Tool] = (),
     llm: ChatModel | None = None,
     embedder: Embedder | None = None,
+    journal: Journal | None = None,
     system: System | None = None,
     workdir: str | Path | None = None,
     overrides: Sequence[str] = (),
@@ -225,6 +258,7 @@ async def open_troupe(
         tools: Your own tools; one with the name of a built-in takes its place.
         llm: A model of your own instead of the configured one. You close it.
         embedder: An embedder of your own. You close it.
+        journal: Where the records of runs are kept; in memory if None. You close it.
         system: Live under this system instead of an own one; its other actors are not touched.
         workdir: Where tools find and write files; `tools.workdir` of the configuration if None.
         overrides: Changes to the configuration, as `a.b.c=value`.
@@ -243,7 +277,7 @@ async def open_troupe(
     workspace = Workspace(workdir if workdir is not None else settings.tools.workdir)
     policy = build_policy(settings, asker)
     async with AsyncExitStack() as stack:
-        ports = await _open_ports(stack, settings, workspace, llm, embedder)
+        ports = await _open_ports(stack, settings, workspace, llm, embedder, journal)
         doors = Doors()
         model = llm is not None or settings.llm.configured
         chest = build_tools(tools, workspace, policy, doors, ports.store, model=model)
@@ -254,13 +288,26 @@ async def open_troupe(
         supervisor = await where.start_supervisor(tree, name=where.free_name("troupe"))
         stack.push_async_callback(_bounded, supervisor.stop)
         doors.memory, doors.llm = supervisor.child("memory"), supervisor.child("llm")
-        troupe = Troupe(where, supervisor, chest, planner=choice.mode, why=choice.why, timeout=settings.run.timeout)
+        troupe = Troupe(
+            where,
+            supervisor,
+            chest,
+            planner=choice.mode,
+            why=choice.why,
+            timeout=settings.run.timeout,
+            undoing=settings.run.compensation_timeout,
+        )
         yield troupe
         await troupe.settle()
 
 
 async def _open_ports(
-    stack: AsyncExitStack, config: Config, workspace: Workspace, llm: ChatModel | None, embedder: Embedder | None
+    stack: AsyncExitStack,
+    config: Config,
+    workspace: Workspace,
+    llm: ChatModel | None,
+    embedder: Embedder | None,
+    journal: Journal | None,
 ) -> Ports:
     """The ports of a configuration, each closed again in reverse order."""
     from .store_sqlite import SqliteMemoryStore
@@ -289,6 +336,7 @@ async def _open_ports(
         snapshot=str(file.with_suffix(".faiss")),
         cache=cache,
         evidence=workspace,
+        journal=journal if journal is not None else MemoryJournal(),
     )
 
 
@@ -299,7 +347,14 @@ async def _bounded(close: Callable[[], Awaitable[None]]) -> None:
 
 
 # ------------------------------------------------------------------ for plain code
-def execute(goal: str, config: ConfigSource = None, *, timeout: float | None = None, **options: object) -> Outcome:
+def execute(
+    goal: str,
+    config: ConfigSource = None,
+    *,
+    timeout: float | None = None,
+    budget: Budget | None = None,
+    **options: object,
+) -> Outcome:
     """Execute one goal from plain code: opens a troupe, runs the goal, closes it again.
 
     `options` are those of `open_troupe`.
@@ -310,13 +365,18 @@ def execute(goal: str, config: ConfigSource = None, *, timeout: float | None = N
     """
 
     async def work(troupe: Troupe) -> Outcome:
-        return await troupe.execute(goal, timeout=timeout)
+        return await troupe.execute(goal, timeout=timeout, budget=budget)
 
     return _from_plain_code("execute(goal)", work, config, options)
 
 
 def run_plan(
-    plan: Plan | PlanSource, config: ConfigSource = None, *, timeout: float | None = None, **options: object
+    plan: Plan | PlanSource,
+    config: ConfigSource = None,
+    *,
+    timeout: float | None = None,
+    budget: Budget | None = None,
+    **options: object,
 ) -> Outcome:
     """Run one plan from plain code: opens a troupe, runs the plan, closes it again.
 
@@ -328,7 +388,7 @@ def run_plan(
     """
 
     async def work(troupe: Troupe) -> Outcome:
-        return await troupe.run_plan(plan, timeout=timeout)
+        return await troupe.run_plan(plan, timeout=timeout, budget=budget)
 
     return _from_plain_code("run_plan(plan)", work, config, options)
 

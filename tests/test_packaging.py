@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+import typing
 import zipfile
 from pathlib import Path
 
@@ -116,7 +117,8 @@ def test_the_face_is_true_and_documented() -> None:
     assert len(set(trouper.__all__)) == len(trouper.__all__)
     for name in trouper.__all__:
         value = getattr(trouper, name)
-        if isinstance(value, type) or callable(value):
+        alias = bool(typing.get_args(value))  # `Literal[...]` is callable, and cannot have a docstring
+        if isinstance(value, type) or (callable(value) and not alias):
             assert value.__doc__, f"trouper.{name} has no docstring"
 
 

@@ -16,6 +16,8 @@ if (_here / "runtime").is_symlink():
 from trouper.actors.outcome import (  # noqa: E402 - the path must be right first
     ErrorInfo,
     Outcome,
+    Question,
+    Replan,
     RunStatus,
     StepOutcome,
     StepStatus,
@@ -51,6 +53,8 @@ __all__ = [
     "Embedder",
     "ErrorInfo",
     "Outcome",
+    "Question",
+    "Replan",
     "RunStatus",
     "StepOutcome",
     "StepStatus",

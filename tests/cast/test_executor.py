@@ -12,10 +12,10 @@ import pytest
 import trio
 import trio.testing
 
-from trouper.actors.executor import Executor, Verification
+from trouper.actors.executor import Executor
 from trouper.actors.messages import ExecutePlan
 from trouper.actors.outcome import ErrorInfo, StepStatus, VerdictKind, status_of
-from trouper.actors.plan_run import ParallelExecution
+from trouper.actors.run_place import ParallelExecution, Verification
 from trouper.actors.runlog import RunLog
 from trouper.actors.tool import Checked, Effect, Tool, ToolContext, tool
 from trouper.actors.verifier import Verifier

@@ -36,6 +36,8 @@ SEED_KEYS = {
         "max_parallel_llm_calls",
         "dependency_analysis",
         "level_barrier",
+        "stream_plan",
+        "max_per_effect",
     },
     "batch_embeddings": {"enabled", "batch_size", "max_concurrent_batches"},
     "caching": {"tool_catalog", "prompt_templates", "embeddings"},

@@ -53,6 +53,7 @@ class User:
             **kept,
             "HOME": str(home),
             "XDG_DATA_HOME": str(home / "data"),
+            "XDG_STATE_HOME": str(home / "state"),
             "PYTHONPATH": str(ROOT / ".src"),
             "OMP_NUM_THREADS": "1",
             "TMPDIR": str(home),
@@ -114,6 +115,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     cwd.mkdir()
     monkeypatch.chdir(cwd)
     monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setattr(sys, "path", list(sys.path))
     # `pytest -s` at a terminal must not have the developer answer questions.

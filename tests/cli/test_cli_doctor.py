@@ -25,6 +25,7 @@ def test_a_fresh_machine_is_fine_and_says_which_planner_is_at_work_and_why(here,
     assert found["trio"]["detail"] == importlib.metadata.version("trio")
     assert found["memory"]["detail"] == f"{tmp_path / 'data' / 'trouper' / 'memory.sqlite'} (will be made)"
     assert found["workdir"]["detail"] == str(here.cwd)
+    assert found["journal"]["detail"] == f"{tmp_path / 'state' / 'trouper' / 'runs'} (will be made)"
 
 
 def test_looking_changes_nothing(here, tmp_path):
@@ -53,6 +54,16 @@ def test_what_is_there_and_no_memory_is_found_out(here):
 
     assert said.code == 1
     assert findings(said)["memory"]["status"] == "fail"
+
+
+def test_a_place_where_no_run_could_be_written_down_is_found_out(here):
+    (here.cwd / "a_file").write_text("")
+
+    said = here("doctor", "--json", "--set", "journal.path=a_file/runs")
+
+    assert said.code == 1
+    assert findings(said)["journal"]["status"] == "fail"
+    assert "journal.path" in findings(said)["journal"]["advice"]
 
 
 def test_memories_are_counted(here):

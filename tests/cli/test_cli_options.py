@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-COMMANDS = ("run", "plan", "check", "exec", "remember", "recall", "demo", "doctor")
+COMMANDS = ("run", "plan", "check", "exec", "runs", "show", "approve", "resume", "remember", "recall", "demo", "doctor")
 
 
 def test_each_command_says_what_it_is_for(here):

@@ -9,17 +9,24 @@ import re
 import pytest
 import trio
 
-from trouper.actors.messages import (
+from trouper.actors.outcome import ErrorInfo, Outcome, RunStatus, StepOutcome, StepStatus, Verdict, VerdictKind
+from trouper.actors.records import (
+    ApprovalAsked,
+    ApprovalGiven,
+    AttemptFailed,
+    BudgetLow,
     LevelStarted,
+    LoopBlocked,
+    PlanGivenUp,
     PlanReady,
     RunEnded,
+    RunResumed,
     RunStarted,
     StepEnded,
     StepProgress,
     StepStarted,
     VerdictGiven,
 )
-from trouper.actors.outcome import ErrorInfo, Outcome, RunStatus, StepOutcome, StepStatus, Verdict, VerdictKind
 from trouper.adapters import progress, progress_log
 from trouper.adapters.progress import LAST_FRAME, Screen, Size
 from trouper.adapters.progress_board import Board, Mark
@@ -411,3 +418,75 @@ async def test_a_real_descriptor_gets_the_whole_frame(tmp_path, monkeypatch):
     progress._write_all(2, b"0123456789")
 
     assert b"".join(written) == b"0123456789"
+
+
+# ------------------------------------------------------------------ what a run can meet
+def test_a_step_that_waits_for_a_person_says_what_it_asks_until_it_is_answered():
+    asked = ApprovalAsked(at=1.0, actor="executor", run_id="r", step=3, question="May I send it?")
+    board = board_of(ended(1, at=0.5), asked)
+
+    assert "asks you" in lines(board)[3]
+    assert "May I send it?" in lines(board)[3]
+
+    board.take(ApprovalGiven(at=2.0, actor="orchestrator", run_id="r", step=3, ok=True))
+
+    assert board.rows[3].mark is Mark.WAITING
+    assert "May I" not in lines(board)[3]
+
+
+def test_what_happens_inside_a_step_is_told_in_its_line_and_ends_no_other():
+    """The elements of a for_each have the id of their step; it has not ended with the first of them."""
+    part = StepOutcome(id=1, action="x", status=StepStatus.FAILED)
+    board = board_of(
+        started(1, at=0.5),
+        StepEnded(at=1.0, actor="executor", run_id="r", outcome=part, item=0, inside=(1,)),
+        StepEnded(at=1.0, actor="executor", run_id="r", outcome=part, item=1, inside=(1,)),
+        StepEnded(at=1.0, actor="executor", run_id="r", outcome=part, inside=(77,)),
+    )
+
+    assert board.rows[1].mark is Mark.RUNNING
+    assert board.rows[1].note == "2 done"
+
+
+def test_a_new_plan_keeps_what_is_finished_and_says_that_there_is_one():
+    board = board_of(started(1, at=0.5), ended(1, at=1.0), started(2, at=0.5), ended(2, StepStatus.FAILED, at=1.0))
+    board.take(PlanGivenUp(at=1.2, actor="orchestrator", run_id="r", why="step 2 has failed"))
+    assert lines(board)[-1] == "planning again: step 2 has failed"
+
+    again = parse_plan([{"id": 1, "action": "search_files"}, {"id": 2, "action": "other", "dependencies": [1]}])
+    board.take(PlanReady(at=1.5, actor="orchestrator", run_id="r", plan=again, planner="llm", generation=2))
+
+    assert [(row.step, row.mark) for row in board.rows.values()] == [(1, Mark.OK), (2, Mark.WAITING)]
+    assert lines(board)[-1] == "planned again 1 time"
+
+
+def test_a_failed_attempt_says_why_and_when_the_next_is():
+    error = ErrorInfo("tool_error", "the line is busy")
+    board = board_of(
+        started(1), AttemptFailed(at=1.0, actor="executor", run_id="r", step=1, attempt=1, error=error, pause=2.0)
+    )
+
+    assert "the line is busy; again in 2.0 s" in lines(board)[1]
+
+
+def test_a_budget_that_runs_low_and_a_tool_that_holds_up_the_program_are_told():
+    board = board_of(BudgetLow(at=1.0, actor="orchestrator", run_id="r", what="tokens", used=850, limit=1000))
+    assert lines(board)[-1] == "850 of 1000 tokens of the budget are spent"
+
+    board.take(LoopBlocked(at=1.0, actor="executor", run_id="r", step=2, action="crunch", seconds=1.5))
+    assert lines(board)[-1] == "step 2 (crunch) held up the program for 1.50 s"
+
+
+def test_a_run_that_goes_on_is_shown_with_what_it_had_done_before():
+    done = StepOutcome(id=1, action="search_files", status=StepStatus.OK, attempts=1, started=0.5, ended=1.0)
+    waits = StepOutcome(id=3, action="create_report", status=StepStatus.WAITING)
+    before = Outcome(run_id="r", status=RunStatus.WAITING, goal="tidy up", plan=PLAN, steps={1: done, 3: waits})
+    board = Board(before=before)
+    board.take(RunResumed(at=900.0, actor="orchestrator", run_id="r", elapsed=2.0))
+    board.take(started(3, at=901.0))
+
+    view = lines(board, now=902.0)
+
+    assert view[0] == "running 4.0 s  tidy up"
+    assert re.fullmatch(r"level 0\s+1 search_files\s+ok\s+0\.50 s.*", view[1])
+    assert [row.mark for row in board.rows.values()] == [Mark.OK, Mark.WAITING, Mark.RUNNING]

@@ -22,6 +22,7 @@ from trouper import (
     AskCycle,
     AutoShutdown,
     Backoff,
+    Budget,
     ChildCounts,
     ChildError,
     ChildInfo,
@@ -42,7 +43,9 @@ from trouper import (
     OnCancel,
     Outcome,
     Overflow,
+    Question,
     Ref,
+    Replan,
     Restart,
     Shutdown,
     SpecError,
@@ -349,11 +352,22 @@ async def double(number: int) -> int:
     return number * 2
 
 
+async def pieces() -> AsyncIterator[str]:
+    """A plan whose text arrives in pieces."""
+    yield '[{"id": 1, "action": "reply"}]'
+
+
 async def troupe() -> None:
     assert_type(double, Tool)
     async with trouper.open_troupe("config.yaml", tools=[double]) as open_one:
         outcome = await open_one.execute("What is 6 times 7?", timeout=60)
         assert_type(outcome, Outcome)
+        assert_type(await open_one.run_plan([{"id": 1, "action": "reply"}], budget=Budget(steps=1)), Outcome)
+        assert_type(await open_one.run_plan(pieces()), Outcome)
+        await open_one.approve(outcome.run_id, 1, ok=True, note="go on")
+        assert_type(await open_one.resume(outcome.run_id), Outcome)
+        assert_type(outcome.questions, tuple[Question, ...])
+        assert_type(outcome.replans, tuple[Replan, ...])
         assert_type(outcome.answer, str | None)
         assert_type(outcome.steps[1].status, trouper.StepStatus)
 

@@ -1,0 +1,273 @@
+"""The verdicts of one run: which steps wait for theirs, and what a verdict does.
+
+A critical step waits: its dependants start only behind a verdict, and one that is refuted, or that cannot be had in
+time, has failed (closed, not open). All others are looked at beside the run by a few tasks; what they find is in before
+the answer, within a bound. Without a verifier the check of the result against the tool's declared output is the
+verdict, and costs no message.
+
+A verdict of less confidence than the threshold is a doubt. By configuration it marks the outcome, or counts as refuted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+import trio
+
+from trouper.runtime import Actor, ActorError, Ref
+
+from .job import Job
+from .outcome import ErrorInfo, StepOutcome, StepStatus, Verdict, VerdictKind
+from .records import StepEnded, VerdictGiven
+from .run_place import Verification
+from .runlog import RunLog
+from .tool import Tool
+from .verifier import question_on
+
+if TYPE_CHECKING:
+    from .plan_run import PlanRun
+
+log: logging.Logger = logging.getLogger("trouper.executor")
+
+AT_ONCE = 8
+"""Steps of one run that are looked at side by side."""
+
+UNVERIFIABLE = Verdict(verdict=VerdictKind.UNVERIFIABLE)
+DECLARED = Verdict.of_declaration((), declared=True)
+"""The result is what its tool declares, and nobody has looked at more."""
+_NOT_IN_TIME = Verdict(verdict=VerdictKind.UNVERIFIABLE, problems=("the verifier could not be asked in time",))
+
+
+def doubtful(verdict: Verdict, threshold: float) -> bool:
+    """Whether something was found, but with less confidence than is asked for."""
+    return verdict.verdict is not VerdictKind.UNVERIFIABLE and verdict.confidence < threshold
+
+
+def refutes(verdict: Verdict, settings: Verification) -> bool:
+    """Whether the step has failed by this verdict."""
+    if doubtful(verdict, settings.threshold):
+        return settings.below_threshold == "replan"
+    return verdict.verdict is VerdictKind.REFUTED
+
+
+def refuted(outcome: StepOutcome, verdict: Verdict) -> StepOutcome:
+    """The outcome of a step that was refuted; its result is kept to look at."""
+    said = "; ".join(verdict.problems) or f"with a confidence of {verdict.confidence:.2g} only"
+    error = ErrorInfo("refuted", f"the verifier refuted step {outcome.id}: {said}")
+    return attrs.evolve(outcome, status=StepStatus.FAILED, error=error)
+
+
+def together(verdicts: Iterable[Verdict]) -> Verdict:
+    """One verdict for a step of several parts: refuted by any, as sure as the least sure."""
+    found = [v for v in verdicts if v.verdict is not VerdictKind.UNVERIFIABLE]
+    if not found:
+        return UNVERIFIABLE
+    wrong = [v for v in found if v.verdict is VerdictKind.REFUTED]
+    return Verdict(
+        verdict=VerdictKind.REFUTED if wrong else VerdictKind.OK,
+        confidence=max(v.confidence for v in wrong) if wrong else min(v.confidence for v in found),
+        checks=tuple(dict.fromkeys(check for v in found for check in v.checks)),
+        problems=tuple(problem for v in wrong for problem in v.problems),
+    )
+
+
+class Verdicts:
+    """The verdicts of one run."""
+
+    def __init__(self, run: PlanRun, run_log: RunLog) -> None:
+        self._run = run
+        self._log = run_log
+        self._settings = run.place.verification
+        self._verifier = run.place.verifier
+        self.beside: bool = self._verifier is not None
+        """There is a verifier to be asked beside the run."""
+        self.awaited: bool = self.beside and not self._settings.background
+        """Every step waits for its verdict."""
+        self._todo: deque[StepOutcome] = deque()
+        self._tasks = 0
+        self._nursery: trio.Nursery | None = None
+        self._inner: list[Verdicts] = []
+
+    @asynccontextmanager
+    async def open(self, outer: Verdicts | None) -> AsyncIterator[None]:
+        """While the steps run; leaving it waits for the verdicts that are out, within the bound of one.
+
+        Those of a sub-plan hold up nothing but the answer either: the outermost run waits for them.
+        """
+        if outer is not None:
+            self._nursery = outer._nursery
+            outer._inner.append(self)
+            yield
+            return
+        async with trio.open_nursery() as self._nursery:
+            yield
+            self._nursery.cancel_scope.deadline = min(
+                self._nursery.cancel_scope.deadline, self._run.clock() + self._settings.timeout
+            )
+        for verdicts in (self, *self._inner):
+            verdicts._give_up()
+
+    def _give_up(self) -> None:
+        """The time was over."""
+        for outcome in self._todo:
+            self._note(outcome.id, _NOT_IN_TIME)
+        self._todo.clear()
+
+    # ------------------------------------------------------------ at once
+    def declared(self, job: Job, outcome: StepOutcome) -> StepOutcome:
+        """Without a verifier: whether the result is what its tool declares."""
+        tool = job.tool
+        if tool is None or (job.step.for_each is None and tool.gives is None):
+            self._log.verdicts[outcome.id] = UNVERIFIABLE
+            return outcome
+        if job.step.for_each is not None:
+            return self._declared_items(outcome)
+        tool = self._tool(outcome)
+        problems = tool.check_output(outcome.result)
+        if not problems:
+            self._log.verdicts[outcome.id] = DECLARED if tool.gives is not None else UNVERIFIABLE
+            return outcome
+        verdict = Verdict.of_declaration(problems, declared=True)
+        self._note(outcome.id, verdict)
+        return refuted(outcome, verdict)
+
+    def _declared_items(self, outcome: StepOutcome) -> StepOutcome:
+        verdict = together(
+            self._declared(part) for _, part in self._parts(outcome) if part.action in self._run.place.tools
+        )
+        self._note(outcome.id, verdict)
+        return refuted(outcome, verdict) if verdict.verdict is VerdictKind.REFUTED else outcome
+
+    async def judged(self, job: Job, outcome: StepOutcome) -> StepOutcome:
+        """The outcome after its verdict: a critical step without one has failed (closed, not open)."""
+        began = self._run.clock()
+        verdict = await self._ask(outcome)
+        job.waited("verifier", self._run.clock() - began)
+        outcome = attrs.evolve(outcome, waits=job.waits or {}, ended=self._run.tick())
+        self._note(outcome.id, verdict if verdict is not None else _NOT_IN_TIME)
+        if verdict is None:
+            if job.step.critical is not True:
+                return outcome
+            error = ErrorInfo("unverified", f"no verdict could be had on step {outcome.id}, which is critical")
+            return attrs.evolve(outcome, status=StepStatus.FAILED, error=error)
+        return refuted(outcome, verdict) if refutes(verdict, self._settings) else outcome
+
+    # ------------------------------------------------------------ behind
+    def behind(self, job: Job, outcome: StepOutcome) -> None:
+        """Look at a step beside the run."""
+        if job.tool is None:
+            return  # a sub-plan: its own steps have verdicts of their own
+        self._todo.append(outcome)
+        if self._tasks < AT_ONCE and self._nursery is not None:
+            self._tasks += 1
+            self._nursery.start_soon(self._work)
+
+    async def _work(self) -> None:
+        try:
+            while self._todo:
+                outcome = self._todo.popleft()
+                try:
+                    verdict = await self._ask(outcome)
+                except BaseException:
+                    self._todo.appendleft(outcome)  # it has no verdict yet
+                    raise
+                self._believe(outcome, verdict)
+        finally:
+            self._tasks -= 1
+
+    def _believe(self, outcome: StepOutcome, verdict: Verdict | None) -> None:
+        if verdict is not None and refutes(verdict, self._settings) and self._run.mine:
+            # Before the verdict: if the journal ends between the two, the step must not be taken for a good one.
+            self.correct(refuted(outcome, verdict))
+        self._note(outcome.id, verdict if verdict is not None else _NOT_IN_TIME)
+
+    def correct(self, wrong: StepOutcome) -> None:
+        """A step has failed after all, and with it the steps whose sub-plans it is in."""
+        run, scribe = self._run, self._run.place.scribe
+        scribe.write(
+            StepEnded(
+                at=run.clock(), actor=scribe.name, run_id=self._log.run_id, outcome=wrong, inside=self._log.inside
+            )
+        )
+        self._log.correct(wrong)
+        if run.outer is not None:
+            run.outer.verdicts.refuted_inside(self._log.inside[len(run.outer.verdicts._log.inside) :], wrong)
+
+    def refuted_inside(self, where: tuple[int, ...], wrong: StepOutcome) -> None:
+        """A step inside one of ours was refuted; if ours has not ended yet it will find that out itself."""
+        known = self._log.outcomes.get(where[0])
+        if known is None or known.status is not StepStatus.OK:
+            return
+        error = ErrorInfo("refuted", f"step {wrong.id} inside it: {wrong.error.message if wrong.error else 'refuted'}")
+        if len(where) == 1:
+            parts: dict[str, object] = {"steps": {**known.steps, wrong.id: wrong}}
+        else:
+            item = known.items[where[1]]
+            again = attrs.evolve(item, status=StepStatus.FAILED, error=error, steps={**item.steps, wrong.id: wrong})
+            parts = {"items": (*known.items[: where[1]], again, *known.items[where[1] + 1 :])}
+        self.correct(attrs.evolve(known, status=StepStatus.FAILED, error=error, **parts))  # type: ignore[arg-type]  # two of its own fields
+
+    # ------------------------------------------------------------ asking
+    def _tool(self, outcome: StepOutcome) -> Tool:
+        return self._run.place.tools[outcome.action]
+
+    async def _ask(self, outcome: StepOutcome) -> Verdict | None:
+        """The verifier's word, None if it cannot be had in time."""
+        verdicts: list[Verdict] = []
+        for n, part in self._parts(outcome):
+            if part.steps:  # a sub-plan: its own steps have verdicts
+                inner = self._log.child(outcome.id)
+                verdicts.append(together((inner if n is None else inner.child(n)).verdicts.values()))
+            elif self._verifier is None:
+                verdicts.append(self._declared(part))
+            else:
+                verdict = await self._word(self._verifier, part)
+                if verdict is None:
+                    return None
+                verdicts.append(verdict)
+        return verdicts[0] if len(verdicts) == 1 else together(verdicts)
+
+    def _parts(self, outcome: StepOutcome) -> list[tuple[int | None, StepOutcome]]:
+        """What there is to look at: the step itself, or those of its elements that succeeded."""
+        if outcome.parameters is not None:
+            return [(None, outcome)]
+        return [(n, item) for n, item in enumerate(outcome.items) if item.status is StepStatus.OK]
+
+    async def _word(self, verifier: Ref[Actor], part: StepOutcome) -> Verdict | None:
+        question = question_on(
+            self._tool(part), part.parameters or _NOTHING, part.result, known=self._run.place.secrets
+        )
+        try:
+            return await verifier.ask(question, timeout=self._settings.timeout)
+        except ActorError as error:
+            log.warning("[VERIFIER] no verdict on step %d (%s): %s", part.id, part.action, error)
+            return None
+
+    def _declared(self, part: StepOutcome) -> Verdict:
+        tool = self._tool(part)
+        return Verdict.of_declaration(tool.check_output(part.result), declared=tool.gives is not None)
+
+    def _note(self, step: int, verdict: Verdict) -> None:
+        run, scribe = self._run, self._run.place.scribe
+        if not run.mine:
+            return
+        if scribe.active:
+            scribe.write(
+                VerdictGiven(
+                    at=run.clock(),
+                    actor=scribe.name,
+                    run_id=self._log.run_id,
+                    step=step,
+                    verdict=verdict,
+                    inside=self._log.inside,
+                )
+            )
+        self._log.verdicts[step] = verdict
+
+
+_NOTHING: Mapping[str, object] = {}

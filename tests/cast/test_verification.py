@@ -1,0 +1,282 @@
+"""What a verdict does to a run: whom it blocks, what it marks, when it is planned again, how long it is waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pytest
+import trio
+
+from tests.execution.stage import opened, statuses
+from trouper import Checked, Effect, RunStatus, StepStatus, Tool, VerdictKind, tool
+from trouper.actors.records import VerdictGiven
+from trouper.actors.secrets import MARK
+from trouper.adapters.llm_scripted import ScriptedModel
+from trouper.runtime import MemoryJournal
+
+
+class Lab:
+    """A tool `measure` whose check says what it is told to and takes its time; `use` and `other` have no check."""
+
+    def __init__(self, checked: object = None, *, seconds: float = 0.0) -> None:
+        self.checked = Checked((), ("measured again",)) if checked is None else checked
+        self.seconds = seconds
+        self.calls: list[str] = []
+        self.began: dict[str, float] = {}
+        self.seen: list[tuple[Mapping[str, object], object]] = []
+
+    def tools(self) -> list[Tool]:
+        async def look(parameters: Mapping[str, object], result: object, evidence: object) -> object:
+            self.seen.append((dict(parameters), result))
+            await trio.sleep(self.seconds)
+            if isinstance(self.checked, Exception):
+                raise self.checked
+            return self.checked
+
+        def note(name: str) -> dict[str, object]:
+            self.calls.append(name)
+            self.began.setdefault(name, trio.current_time())
+            return {"name": name}
+
+        @tool(effect=Effect.PURE, verify=look)  # type: ignore[arg-type]  # some tests give back what no check may
+        async def measure(**parameters: object) -> dict[str, object]:
+            return note("measure")
+
+        @tool(effect=Effect.PURE)
+        async def use(**parameters: object) -> dict[str, object]:
+            return note("use")
+
+        @tool(effect=Effect.PURE)
+        async def other(**parameters: object) -> dict[str, object]:
+            return note("other")
+
+        return [measure, use, other]
+
+
+def plan(critical: bool | None = None) -> list[dict[str, object]]:
+    first: dict[str, object] = {"id": 1, "action": "measure"}
+    if critical is not None:
+        first["critical"] = critical
+    return [
+        first,
+        {"id": 2, "action": "use", "parameters": {"of": "$step1.name"}},
+        {"id": 3, "action": "other"},
+    ]
+
+
+WRONG = Checked(("it measures 7",), ("measured again",))
+UNSURE = Checked((), ("measured again",), confidence=0.5)
+HALF_WRONG = Checked(("it may measure 7",), ("measured again",), confidence=0.5)
+
+
+# ------------------------------------------------------------------ critical steps
+async def test_the_dependants_of_a_critical_step_wait_for_its_verdict_and_nothing_else_does(autojump_clock) -> None:
+    lab = Lab(seconds=5.0)
+    async with opened(lab.tools()) as troupe:
+        began = trio.current_time()
+        outcome = await troupe.run_plan(plan(critical=True))
+
+        assert outcome.status is RunStatus.SUCCESS
+        assert (lab.began["other"] - began, lab.began["use"] - began) == (0.0, 5.0)
+        assert outcome.steps[1].waits["verifier"] == 5.0
+
+
+async def test_waiting_for_a_verdict_holds_no_slot(autojump_clock) -> None:
+    lab = Lab(seconds=5.0)
+    one_slot = {"parallel_execution": {"max_parallel_steps": 1}}
+    async with opened(lab.tools(), performance=one_slot) as troupe:
+        began = trio.current_time()
+        await troupe.run_plan(plan(critical=True))
+
+        assert (lab.began["other"] - began, lab.began["use"] - began) == (0.0, 5.0)
+
+
+async def test_a_refuted_critical_step_has_failed_and_its_dependants_never_start(autojump_clock) -> None:
+    lab = Lab(WRONG)
+    async with opened(lab.tools()) as troupe:
+        outcome = await troupe.run_plan(plan(critical=True))
+
+    assert outcome.status is RunStatus.FAILED
+    assert statuses(outcome) == {1: "failed", 2: "skipped", 3: "ok"}
+    assert (outcome.steps[1].error.kind, outcome.steps[2].cause) == ("refuted", 1)
+    assert "it measures 7" in outcome.steps[1].error.message
+    assert "use" not in lab.calls
+
+
+async def test_a_critical_step_whose_verdict_cannot_be_had_has_failed(autojump_clock) -> None:
+    """Closed, not open: a verifier that does not answer vouches for nothing."""
+    lab = Lab(seconds=1000.0)
+    async with opened(lab.tools(), verifier={"timeout": 3.0}) as troupe:
+        began = trio.current_time()
+        outcome = await troupe.run_plan(plan(critical=True), timeout=100)
+
+        assert trio.current_time() - began == pytest.approx(3.0, abs=0.1)
+    assert statuses(outcome) == {1: "failed", 2: "skipped", 3: "ok"}
+    assert outcome.steps[1].error.kind == "unverified"
+    assert "use" not in lab.calls
+
+
+@pytest.mark.parametrize("crash", [ZeroDivisionError("x"), "not a verdict"])
+async def test_a_check_that_fails_itself_has_refuted_nothing(autojump_clock, crash) -> None:
+    """The verifier has answered: nothing could be checked, as with a tool that has no check."""
+    lab = Lab(crash)
+    async with opened(lab.tools()) as troupe:
+        outcome = await troupe.run_plan(plan(critical=True))
+
+    assert outcome.status is RunStatus.SUCCESS
+    assert outcome.verdicts[1].verdict is VerdictKind.UNVERIFIABLE
+    assert outcome.verdicts[1].problems != ()
+
+
+# ------------------------------------------------------------------ behind
+async def test_any_other_step_is_looked_at_beside_the_run_and_its_verdict_is_in_the_answer(autojump_clock) -> None:
+    lab = Lab(seconds=5.0)
+    async with opened(lab.tools()) as troupe:
+        began = trio.current_time()
+        outcome = await troupe.run_plan(plan())
+
+        assert lab.began["use"] == began
+        assert trio.current_time() - began == 5.0
+    assert outcome.verdicts[1].verdict is VerdictKind.OK
+    assert (outcome.verdicts[1].confidence, outcome.doubts) == (1.0, ())
+
+
+async def test_a_refuted_step_fails_the_run_although_its_dependants_ran(autojump_clock) -> None:
+    lab = Lab(WRONG, seconds=5.0)
+    async with opened(lab.tools()) as troupe:
+        outcome = await troupe.run_plan(plan())
+
+    assert outcome.status is RunStatus.FAILED
+    assert (outcome.steps[1].status, outcome.steps[1].error.kind) == (StepStatus.FAILED, "refuted")
+    assert outcome.steps[2].status is StepStatus.OK
+    assert outcome.steps[1].result == {"name": "measure"}  # kept, to look at
+
+
+async def test_a_refuted_step_that_may_fail_fails_nobody_else(autojump_clock) -> None:
+    lab = Lab(WRONG)
+    async with opened(lab.tools()) as troupe:
+        outcome = await troupe.run_plan(plan(critical=False))
+
+    assert outcome.status is RunStatus.SUCCESS_WITH_FAILURES
+    assert outcome.steps[1].status is StepStatus.FAILED
+
+
+async def test_the_answer_waits_for_verdicts_no_longer_than_the_bound(autojump_clock) -> None:
+    """Ten checks that hang: one bound for all of them, not one each; who has no verdict is told."""
+    lab = Lab(seconds=1000.0)
+    many = [{"id": n, "action": "measure"} for n in range(1, 11)]
+    async with opened(lab.tools(), verifier={"timeout": 3.0}) as troupe:
+        began = trio.current_time()
+        outcome = await troupe.run_plan(many, timeout=100)
+
+        assert trio.current_time() - began == pytest.approx(3.0, abs=0.1)
+    assert outcome.status is RunStatus.SUCCESS
+    assert {v.verdict for v in outcome.verdicts.values()} == {VerdictKind.UNVERIFIABLE}
+    assert len(outcome.verdicts) == 10
+    assert "could not be asked in time" in outcome.verdicts[10].problems[0]
+
+
+async def test_every_verdict_is_in_the_journal(autojump_clock) -> None:
+    lab, journal = Lab(WRONG), MemoryJournal()
+    async with opened(lab.tools(), journal=journal) as troupe:
+        outcome = await troupe.run_plan(plan())
+        records = await journal.read(outcome.run_id)
+
+    told = {r.step: r.verdict.verdict for r in records if isinstance(r, VerdictGiven)}
+    assert told[1] is VerdictKind.REFUTED
+    assert told.items() <= {step: v.verdict for step, v in outcome.verdicts.items()}.items()
+
+
+# ------------------------------------------------------------------ doubts
+@pytest.mark.parametrize("checked", [UNSURE, HALF_WRONG], ids=["ok", "refuted"])
+async def test_a_verdict_below_the_threshold_marks_the_outcome(autojump_clock, checked: Checked) -> None:
+    lab = Lab(checked)
+    async with opened(lab.tools(), verifier={"threshold": 0.8, "below_threshold": "mark"}) as troupe:
+        outcome = await troupe.run_plan(plan())
+
+    assert (outcome.status, outcome.doubts) == (RunStatus.SUCCESS, (1,))
+    assert outcome.as_json()["doubts"] == [1]
+
+
+@pytest.mark.parametrize("checked", [UNSURE, HALF_WRONG], ids=["ok", "refuted"])
+@pytest.mark.parametrize("critical", [None, True])
+async def test_a_verdict_below_the_threshold_counts_as_refuted_where_that_is_wanted(
+    autojump_clock, checked: Checked, critical
+) -> None:
+    lab = Lab(checked)
+    async with opened(lab.tools(), verifier={"threshold": 0.8, "below_threshold": "replan"}) as troupe:
+        outcome = await troupe.run_plan(plan(critical))
+
+    assert outcome.status is RunStatus.FAILED
+    assert outcome.steps[1].error.kind == "refuted"
+    assert ("use" in lab.calls) == (critical is None)
+
+
+async def test_a_verdict_at_the_threshold_is_no_doubt(autojump_clock) -> None:
+    lab = Lab(UNSURE)
+    async with opened(lab.tools(), verifier={"threshold": 0.5, "below_threshold": "replan"}) as troupe:
+        outcome = await troupe.run_plan(plan())
+
+    assert (outcome.status, outcome.doubts) == (RunStatus.SUCCESS, ())
+
+
+async def test_what_nobody_could_check_is_no_doubt(autojump_clock) -> None:
+    """Else each step of a tool without a check would be one."""
+    lab = Lab()
+    async with opened(lab.tools(), verifier={"below_threshold": "replan"}) as troupe:
+        outcome = await troupe.run_plan([{"id": 1, "action": "other"}])
+
+    assert outcome.verdicts[1].verdict is VerdictKind.UNVERIFIABLE
+    assert (outcome.status, outcome.doubts) == (RunStatus.SUCCESS, ())
+
+
+@pytest.mark.parametrize("checked", [WRONG, UNSURE], ids=["refuted", "doubtful"])
+async def test_a_verdict_behind_the_run_makes_the_planner_plan_again(autojump_clock, checked: Checked) -> None:
+    lab = Lab(checked)
+    first = '{"steps": [{"id": 1, "action": "measure", "parameters": {}}]}'
+    second = '{"steps": [{"id": 2, "action": "other", "parameters": {}}]}'
+    settings = {"verifier": {"below_threshold": "replan"}}
+    async with opened(lab.tools(), llm=ScriptedModel([first, second]), **settings) as troupe:
+        outcome = await troupe.execute("Measure the length of the table and tell it")
+
+    assert outcome.status is RunStatus.SUCCESS
+    assert lab.calls == ["measure", "other"]
+    assert [replan.failed[1].error.kind for replan in outcome.replans] == ["refuted"]
+
+
+# ------------------------------------------------------------------ off, and secrets
+async def test_verification_that_is_not_in_the_background_is_awaited_and_not_left_out(autojump_clock) -> None:
+    lab = Lab(seconds=5.0)
+    off = {"background_tasks": {"verification": False}}
+    async with opened(lab.tools(), performance=off) as troupe:
+        began = trio.current_time()
+        outcome = await troupe.run_plan(plan())
+
+        assert lab.began["use"] - began == 5.0
+    assert outcome.verdicts[1].verdict is VerdictKind.OK
+
+
+async def test_without_a_verifier_the_declared_output_is_the_verdict(autojump_clock) -> None:
+    lab = Lab(WRONG)
+    async with opened(lab.tools(), verifier={"enabled": False}) as troupe:
+        outcome = await troupe.run_plan(plan(critical=True))
+
+    assert (outcome.status, lab.seen) == (RunStatus.SUCCESS, [])
+    assert outcome.verdicts[1].checks == ("the tool's declared output",)
+
+
+async def test_the_verifier_never_sees_a_secret_nor_anything_of_other_steps(autojump_clock, monkeypatch) -> None:
+    """The tool gets the password; the check gets a mark, and one for the key of the model too."""
+    monkeypatch.setenv("OPENAI_API_KEY", "s3cr3t-key")
+    lab = Lab()
+    given = {"user": "ann", "password": "hunter2", "q": "say s3cr3t-key"}
+    async with opened(lab.tools()) as troupe:
+        outcome = await troupe.run_plan(
+            [
+                {"id": 1, "action": "measure", "parameters": given},
+                {"id": 2, "action": "other", "parameters": {"note": "of another"}},
+            ]
+        )
+
+    assert outcome.steps[1].parameters == given
+    assert lab.seen == [({"user": "ann", "password": MARK, "q": f"say {MARK}"}, {"name": "measure"})]
