@@ -14,7 +14,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
@@ -40,11 +40,11 @@ NEEDED_BY_TROUPER = ("trio>=0.32", "outcome>=1.3", "attrs>=24.2")
 class Worker:
     """A library in a process of its own."""
 
-    def __init__(self, python: str, library: str) -> None:
+    def __init__(self, python: str, *what: str, module: str = "tests.benchmarks.worker") -> None:
         paths = [str(ROOT / ".src"), str(ROOT)]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "PYTHONDONTWRITEBYTECODE": "1"}
         self._process = subprocess.Popen(
-            [python, "-m", "tests.benchmarks.worker", library],
+            [python, "-m", module, *what],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -58,16 +58,20 @@ class Worker:
             raise LookupError(error[-1] if error else "it ended without a word")
         self.version = ready.removeprefix("ready ")
 
+    def _command(self, times: int) -> list[float]:
+        """What the process prints after so many operations."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{times}\n")
+        self._process.stdin.flush()
+        return [float(number) for number in self._read().split()]
+
     def _read(self) -> str:
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
     def ask(self, times: int) -> float:
         """The CPU seconds of one of so many asks."""
-        assert self._process.stdin is not None
-        self._process.stdin.write(f"{times}\n")
-        self._process.stdin.flush()
-        return float(self._read()) / times
+        return self._command(times)[0] / times
 
     def __enter__(self) -> Self:
         return self
@@ -92,12 +96,12 @@ def newest_python() -> str:
 
 
 @contextmanager
-def environment(base: str) -> Iterator[str]:
-    """A temporary environment with every library that can be installed into it; gives its Python."""
+def environment(base: str, requirements: Iterable[str]) -> Iterator[str]:
+    """A temporary environment with every one of `requirements` that can be installed into it; gives its Python."""
     with tempfile.TemporaryDirectory(prefix="trouper-peers-") as folder:
         subprocess.run([base, "-m", "venv", folder], check=True)
         python = str(Path(folder, "bin", "python"))
-        for requirement in (*NEEDED_BY_TROUPER, *(each for each, _, _ in PEERS.values())):
+        for requirement in (*NEEDED_BY_TROUPER, *requirements):
             command = [python, "-m", "pip", "install", "-q", "--disable-pip-version-check", requirement]
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             if done.returncode:
@@ -146,7 +150,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there too")
     chosen = parser.parse_args(arguments)
     with ExitStack() as stack:
-        pythons = chosen.python or [stack.enter_context(environment(chosen.base or newest_python()))]
+        requirements = [each for each, _, _ in PEERS.values()]
+        base = chosen.base or newest_python()
+        pythons = chosen.python or [stack.enter_context(environment(base, requirements))]
         before = surroundings()
         print(before)
         print(HEADING)

@@ -1,7 +1,8 @@
 """Copy measured figures into the page on speed: `python -m tests.docs.speed FILE.json...`.
 
-The files are what `python -m tests.benchmarks.kernel --json FILE` and `python -m tests.benchmarks.peers --json FILE`
-write. Rows keep their first two columns, what is measured in words; the others are the run's.
+The files are what `python -m tests.benchmarks.kernel --json FILE`, `python -m tests.benchmarks.peers --json FILE` and
+`python -m tests.benchmarks.plans [--peers] --json FILE` write. Rows keep their first two columns, what is measured in
+words; the others are the run's.
 """
 
 from __future__ import annotations
@@ -16,16 +17,27 @@ from typing import Any
 from tests.benchmarks.figures import MEASUREMENTS
 from tests.benchmarks.interval import Bound
 from tests.benchmarks.peers import PEERS
+from tests.benchmarks.plan_figures import plan_bounds
+from tests.benchmarks.plan_peers import peer_bounds
 from tests.docs.pages import ROOT
 
 PAGE = ROOT / "docs" / "explanation" / "speed.md"
 NOT_MEASURED = "not measured yet"
 
 
+def tables() -> dict[str, dict[str, Bound]]:
+    """What each command measures, by the word that its page has for it, with what is demanded."""
+    return {
+        "kernel": {name: bound for one in MEASUREMENTS.values() for name, bound in one.bounds.items()},
+        "peers": {f"ask_{library}": bound for library, (_, bound, _) in PEERS.items()},
+        "plans": plan_bounds(),
+        "plans --peers": peer_bounds(),
+    }
+
+
 def bounds() -> dict[str, Bound]:
-    """Every figure that the two commands measure, with what is demanded of it."""
-    of_the_kernel = {name: bound for one in MEASUREMENTS.values() for name, bound in one.bounds.items()}
-    return of_the_kernel | {f"ask_{library}": bound for library, (_, bound, _) in PEERS.items()}
+    """Every figure that the commands measure, with what is demanded of it."""
+    return {name: bound for table in tables().values() for name, bound in table.items()}
 
 
 def row(cells: list[str], record: Mapping[str, Any] | None) -> str:
@@ -56,7 +68,7 @@ def main(files: list[str]) -> None:
         for name, record in zip(names, report["figures"], strict=True):
             text = _replaced(text, f"| `{name}` |", row(known[name], record))
             print(f"{name}: {record['verdict']}")
-        kind = "peers" if any(name.removeprefix("ask_") in PEERS for name in names) else "kernel"
+        [kind] = [kind for kind, table in tables().items() if names[0] in table]
         text = _replaced(text, f"The run of `{kind}`:", f"The run of `{kind}`: {report['before'].splitlines()[0]}.")
     PAGE.write_text(text, encoding="utf-8")
 

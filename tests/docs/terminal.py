@@ -54,6 +54,7 @@ class Place:
             "PATH": f"{programs}:{kept.get('PATH', os.defpath)}",
             "PYTHONPATH": f"{ROOT / '.src'}:{ROOT}",
             "XDG_DATA_HOME": str(self.home),
+            "XDG_STATE_HOME": str(self.home / "state"),
             "HOME": str(self.home),
             "TERM": "xterm-256color",
             "COLUMNS": str(COLUMNS),
@@ -146,6 +147,9 @@ def screen(written: str) -> list[str]:
 def normal(line: str) -> str:
     """A line without what differs from run to run."""
     line = re.sub(r"\b\d+(?:\.\d+)? ?s\b", "N s", line)
+    line = re.sub(r"\|[ .#=]+\|", "|BAR|", line)  # of a Gantt
+    if "|BAR|" in line or re.match(r"step +N s", line):
+        line = re.sub(r" {2,}", " ", line)
     line = re.sub(r'("(?:started|ended|created)": )[\d.e+-]+', r"\1N", line)
     line = re.sub(r"\brun-[0-9a-f]{12}\b", "run-ID", line)
     line = re.sub(r"[\w/.-]*/trouper-demo-\w+", "DIR", line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -17,8 +18,8 @@ import trouper.testing
 from tests.docs import speed
 from tests.docs.pages import ROOT, headings, prose
 from tests.docs.sections import built_in_tools, config_rows, member_cells, option_cells, tool_section
+from trouper.actors import records
 from trouper.actors.outcome import Outcome, RunStatus, StepOutcome, StepStatus, VerdictKind
-from trouper.actors.policies import NOT_YET
 from trouper.actors.rules.grammar import PATTERNS
 from trouper.adapters.cli import trouper as command_line
 from trouper.adapters.cli_exit import ExitCode
@@ -108,13 +109,10 @@ def test_every_kind_of_problem_is_in_the_plan_page_and_no_other() -> None:
 
 
 def test_every_key_of_a_step_is_in_the_plan_page() -> None:
-    """Those that are carried out in the table, the others in the sentence that says so."""
-    step = plan_schema()["$defs"]["step"]["properties"]  # type: ignore[index]  # plain JSON
+    step = plan_schema()["$defs"]["plan_step"]["properties"]  # type: ignore[index]  # plain JSON
     section = prose(REFERENCE / "plan.md").partition("## A step")[2].partition("\n##")[0]
-    [not_yet] = [line for line in section.splitlines() if "not carried out yet" in line]
     table = {w for cell in re.findall(r"^\| (`.+?`) \|", section, re.MULTILINE) for w in re.findall(r"`(\w+)`", cell)}
-    assert table == set(step) - set(NOT_YET)
-    assert set(re.findall(r"`(\w+)`", not_yet)) - {"unsupported_policy"} == set(NOT_YET)
+    assert table == set(step)
 
 
 # ------------------------------------------------------------------ outcomes
@@ -129,7 +127,18 @@ def test_every_field_and_status_of_an_outcome_is_in_its_page() -> None:
 
 
 # ------------------------------------------------------------------ the kernel and the Python face
-PURE = ("_bucket", "_plan", "_plan_schema", "_ready")
+PURE = (
+    "_bucket",
+    "_budget",
+    "_condition",
+    "_for_each",
+    "_plan",
+    "_plan_schema",
+    "_plan_stream",
+    "_ready",
+    "_refs",
+    "_resolver",
+)
 """The parts of `runtime` that know nothing of actors; their names are on the page of the Python face."""
 INTERNAL = {
     "EventStream": {"offer", "end"},
@@ -255,7 +264,25 @@ def test_the_error_tree_in_the_page_is_the_real_one() -> None:
     assert found == {error.__name__: error.__bases__[0].__name__ for error in errors}
 
 
-@pytest.mark.parametrize("name", ["Troupe", "ToolContext"])
+def test_every_event_of_a_run_is_in_the_page_of_the_face_and_no_other() -> None:
+    """With whether it is a record: written down, and not only told."""
+    rows = section("python.md", "What happens in a run").splitlines()
+    told = [line.strip("| ").split(" | ")[:2] for line in rows if line.startswith("| `")]
+    found = {name: kept == "yes" for names, kept in told for name in re.findall(r"`(\w+)`", names)}
+    own = (v for v in vars(records).values() if isinstance(v, type) and v.__module__ == records.__name__)
+    assert found == {
+        event.__name__: issubclass(event, trouper.Record) for event in own if issubclass(event, trouper.Event)
+    }
+
+
+@pytest.mark.parametrize("name", ["execute", "run_plan", "approve", "resume", "plan", "remember", "recall", "forget"])
+def test_the_row_of_a_call_of_a_troupe_has_every_parameter(name: str) -> None:
+    row = next(cell for cell in cells(section("python.md", "`Troupe`")) if cell.startswith(f"`await {name}("))
+    parameters = set(inspect.signature(getattr(trouper.Troupe, name)).parameters) - {"self"}
+    assert {p for p in parameters if not re.search(rf"\b{p}\b", row)} == set()
+
+
+@pytest.mark.parametrize("name", ["Troupe", "ToolContext", "Budget", "PlanStream"])
 def test_every_public_member_of_the_main_classes_is_in_the_page_of_the_face(name: str) -> None:
     cls = getattr(trouper, name)
     members = {m for m in (*vars(cls), *getattr(cls, "__annotations__", {})) if not m.startswith("_")}
@@ -282,10 +309,10 @@ def test_the_offline_page_has_every_pattern_that_the_rules_name() -> None:
 
 
 def test_every_error_class_that_users_meet_is_in_the_error_page() -> None:
-    """By the word it has in JSON; those that nothing raises yet are not."""
+    """By the word it has in JSON."""
     page = (HOW_TO / "errors.md").read_text(encoding="utf-8")
     errors = [v for v in vars(_errors).values() if isinstance(v, type) and issubclass(v, _errors.TrouperError)]
-    bases = {b for error in errors for b in error.__bases__} | {_errors.JournalError, _errors.InDoubt}
+    bases = {b for error in errors for b in error.__bases__}
     met = [error for error in errors if error not in bases]
     assert [error.__name__ for error in met if f"`{error.kind}`" not in page] == []
 

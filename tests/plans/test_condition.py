@@ -72,6 +72,8 @@ def refusal(source: object) -> str:
         ("'a' in $step1.deep", True),
         ("'b' in $step1.deep", False),
         ("5 in $step1.deep", False),
+        ("$step2 in $step1.deep", False),
+        ("[1] in $step1.deep", False),
         ("len($step1.names) == 2", True),
         ("len($step1.city) == 4", True),
         ("len($step1.deep) >= 1", True),

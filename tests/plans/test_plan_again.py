@@ -145,6 +145,25 @@ def test_the_fields_of_finished_results_are_checked_against_the_catalogue() -> N
     assert "did you mean 'value'" in problem.message
 
 
+def test_the_result_of_a_finished_for_each_is_a_list_whatever_its_action_gives() -> None:
+    done = parse_plan([step(1, for_each=["x"])]).step(1)
+    plan = parse_plan(
+        [step(2, parameters={"x": "$step1.0"}), step(3, parameters={"x": "$step1.count"})],
+        finished={1: done},
+        catalogue={"a": ActionSignature(outputs=["value"])},
+    )
+
+    assert plan.levels == ((1,), (2, 3))
+
+
+def test_what_undoes_a_finished_step_may_name_others_and_itself() -> None:
+    undo = {"action": "undo", "parameters": {"own": "$step2.id", "other": "$step1.id"}}
+    before = parse_plan([step(1), step(2, compensate=undo)])
+    plan = parse_plan([step(3)], finished={1: before.step(1), 2: before.step(2)})
+
+    assert plan.dependencies == {1: (), 2: (1,), 3: ()}
+
+
 def test_without_finished_steps_nothing_is_different() -> None:
     assert again(step(1), finished={}) == parse_plan([step(1)])
 

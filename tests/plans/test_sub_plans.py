@@ -229,7 +229,7 @@ def test_a_circle_through_an_inner_step_is_told_where_it_names_the_other() -> No
 
     assert problem.kind == "cycle"
     assert problem.message.endswith("1 -> 2 -> 1")
-    (problem,) = problems_of(around(2, step(3, parameters={"x": "$step1.v"})), step(1, 2))
+    (problem,) = problems_of(around(2, step(3, parameters={"x": "$step1.v"}), step(4, 1)), step(1, 2))
     assert problem.path == "steps[0].plan.steps[0].parameters.x"
 
 
@@ -447,6 +447,8 @@ def test_what_is_wrong_with_a_step_whatever_the_others_are_can_be_told_alone() -
     assert alone(around(1, step(2), around(3, step(4)), step(5, 4))) == [
         ("dangling_dependency", "steps[0].plan.steps[2].dependencies[0]")
     ]
+    assert alone(around(1, step(2, 7), join=1)) == []
+    assert alone(around(1, step(2, 7, join=1))) == [("wrong_type", "steps[0].plan.steps[0].join")]
     assert alone(around(1, step(2, 1))) == [("self_reference", "steps[0].plan.steps[0].dependencies[0]")]
     assert alone(around(1, step(2)), b=ActionSignature()) == [("unknown_action", "steps[0].plan.steps[0].action")]
 
