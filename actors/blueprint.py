@@ -60,6 +60,12 @@ class Recipe:
         """Its place among all steps of the plan in the order of priority: the smallest goes first."""
         self.priority: Priority = (0.0,)
 
+    @property
+    def called(self) -> Tool:
+        """The tool of a step that has one."""
+        assert self.tool is not None  # noqa: S101 - only a sub-plan has none
+        return self.tool
+
 
 class Blueprint:
     """A plan as it can be run: its steps by id and in the order of priority, its levels, its counters."""

@@ -78,7 +78,7 @@ class ItemRun:
             self._run.stopped_going()
 
     def _end(self, n: int, outcome: StepOutcome) -> None:
-        self._run.write_end(outcome, self._log, item=n)
+        self._run.telling.ended(outcome, self._log, item=n)
         self._log.end(outcome, n)
 
     def _broken(self) -> bool:

@@ -100,7 +100,7 @@ class PlainSteps:
         Cancelled: the step that was suspended is in the log as begun.
         """
         run, run_log, line = self._run, self._log, self._line
-        if not run.mine:
+        if not self._mine():
             return
         recipes, in_order, levels = self._blueprint.recipes, self._blueprint.in_order, self._levels
         dispatch, scribe, tool_place = run.dispatch, run.place.scribe, run.place.tool_place
@@ -119,12 +119,14 @@ class PlainSteps:
             ended = going = 0  # since what the run and the level count was last brought up to date
             while True:
                 named.step_id = step_id = recipe.id
-                started, parameters, next_one = now, None, None
+                started, next_one = now, None
+                parameters: dict[str, object] | None = None
                 # ------------------------------------------------ the call
                 try:
-                    parameters = recipe.resolve(results)
-                    if type(parameters) is not dict:
+                    resolved = recipe.resolve(results)
+                    if type(resolved) is not dict:
                         raise _no_object(step_id)
+                    parameters = resolved
                     if told:
                         begin = _started(
                             began + started, name, run_id, step_id, recipe.action, 1, _PURE, parameters, inside
@@ -133,10 +135,10 @@ class PlainSteps:
                             keep(begin)
                         if tell is not None:
                             tell(begin)
-                    value = recipe.begin(parameters, ctx, tool_place, scopes)
+                    value: object = recipe.begin(parameters, ctx, tool_place, scopes)
                     ticked, before = perf_counter(), ticked
                     if ticked - before > block_limit:
-                        tool_place.report_blocked(recipe.tool, ctx, ticked - before)
+                        tool_place.report_blocked(recipe.called, ctx, ticked - before)
                         left = 1
                     if type(value) is Suspended:
                         if ended:
@@ -147,7 +149,7 @@ class PlainSteps:
                         for _ in range(min(2, len(queue)) - level.called):
                             level.call()
                         value = await recipe.go_on(value, ctx, tool_place)
-                        if not run.mine:
+                        if not self._mine():
                             return
                         level.between = True
                         keep, tell, told, say = self._channels()
@@ -165,7 +167,7 @@ class PlainSteps:
                         ended = going = 0
                         fine = self._fits(recipe, parameters, value, started)
                 except TrouperError as error:
-                    if not run.mine:
+                    if not self._mine():
                         return
                     level.between = True
                     keep, tell, told, say = self._channels()
@@ -247,7 +249,7 @@ class PlainSteps:
                     ended = going = 0
                     if next_one is not None or queue:
                         await checkpoint()
-                        if not run.mine:
+                        if not self._mine():
                             return
                         level.between = True
                         keep, tell, told, say = self._channels()
@@ -255,8 +257,9 @@ class PlainSteps:
                     until, left, alone = now + LONG, STRETCH, len(dispatch.lines) == 1
                 if next_one is not None:
                     recipe = next_one
-                elif queue and type(queue[0]) is Recipe:
-                    recipe = queue.popleft()
+                elif queue and type(head := queue[0]) is Recipe:
+                    recipe = head
+                    queue.popleft()
                 else:
                     self._count(level, ended, going)
                     return
@@ -264,6 +267,10 @@ class PlainSteps:
             level.between = False
 
     # ------------------------------------------------------------ what is not on the straight way
+    def _mine(self) -> bool:
+        """Nobody else has the run: asked whenever others have had a turn."""
+        return self._run.mine
+
     def _count(self, level: Level, ended: int, going: int) -> None:
         """So many steps of this level have ended, and so many more go on: in the run and in the level."""
         run = self._run

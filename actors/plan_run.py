@@ -14,7 +14,6 @@ effect and ask nobody.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections.abc import Mapping, Sequence
 
@@ -25,18 +24,18 @@ from trouper.runtime import BudgetExceeded, Plan, ReadySet, Step, StepError, Tro
 from .approvals import Approvals
 from .blueprint import Recipe, blueprint_of, recipe_of
 from .dispatch import Claim, Dispatch
+from .endings import not_run, output_of, skipped_behind
 from .item_run import ItemRun
 from .job import Job, Jobs
 from .level import STRETCH, Level
-from .outcome import ErrorInfo, Standing, StepOutcome, StepStatus, standings
+from .outcome import ErrorInfo, StepOutcome, StepStatus
 from .plain_steps import PlainSteps
-from .records import LevelStarted, StepEnded, ToolReturned
 from .run_place import RunPlace
 from .runlog import RunLog
+from .slot_wait import wait_for_slot
 from .step_run import StepRun
+from .telling import Telling
 from .verdicts import Verdicts
-
-log: logging.Logger = logging.getLogger("trouper.executor")
 
 
 class PlanRun:
@@ -61,6 +60,7 @@ class PlanRun:
         """Only a person can say how to go on, and none did in time."""
         self.overspent: BudgetExceeded | None = None
         """The seconds of the plan's own budget were not enough."""
+        self.telling = Telling(place.scribe, run_log, self.clock)
         self.verdicts = Verdicts(self, run_log)
         self.approvals = Approvals(self, run_log)
         self.outer = outer
@@ -320,18 +320,7 @@ class PlanRun:
 
     def _open(self, level: Level) -> None:
         """The first step of a level is ready: its nursery is opened."""
-        log.info("[EXECUTOR] Executing level %d with %d steps", level.number, level.steps)
-        scribe = self.place.scribe
-        if scribe.heard:
-            scribe.tell(
-                LevelStarted(
-                    at=self.clock(),
-                    actor=scribe.name,
-                    run_id=self._log.run_id,
-                    level=level.number,
-                    steps=level.steps,
-                )
-            )
+        self.telling.opened(level)
         assert self._nursery is not None  # noqa: S101 - `run` has opened it
         self._nursery.start_soon(level.run)
 
@@ -371,7 +360,7 @@ class PlanRun:
             try:
                 ledger.spend("steps")
             except TrouperError as error:
-                return self._not_run(job, StepStatus.FAILED, ErrorInfo.of(error))
+                return not_run(job, StepStatus.FAILED, self.now, error=ErrorInfo.of(error))
         if step.for_each is not None:
             outcome = await ItemRun(self, job, step.for_each, self._log).run()
         else:
@@ -381,30 +370,17 @@ class PlanRun:
         if not self.verdicts.beside:
             return self.verdicts.declared(job, outcome)
         if step.critical is True or self._gated:
-            self._await_verdict(outcome)
+            if self.mine:
+                self.telling.returned(outcome)
+            self._log.returned(outcome)
             self.release(job)  # the slot is free while the verdict is awaited
             return await self.verdicts.judged(job, outcome)
         return outcome
 
-    def _await_verdict(self, outcome: StepOutcome) -> None:
-        """Write down that the tool has done its work: whatever happens now, it is not called again."""
-        scribe = self.place.scribe
-        if scribe.active and self.mine:
-            scribe.write(
-                ToolReturned(
-                    at=self.clock(),
-                    actor=scribe.name,
-                    run_id=self._log.run_id,
-                    outcome=outcome,
-                    inside=self._log.inside,
-                )
-            )
-        self._log.returned(outcome)
-
     def finish(self, job: Job, outcome: StepOutcome) -> None:
         """A step has ended: write it down, then believe it."""
         step = job.step.id
-        self.write_end(outcome, self._log)
+        self.telling.ended(outcome)
         self._log.end(outcome)
         if job.holding:
             job.holding = False
@@ -419,45 +395,12 @@ class PlanRun:
         self._advance()
         self.stopped_going()
 
-    def write_end(self, outcome: StepOutcome, run_log: RunLog, item: int | None = None) -> None:
-        """Tell how a step, or an element of it, has ended."""
-        if log.isEnabledFor(logging.INFO):
-            told = f": {outcome.error.message}" if outcome.error is not None else ""
-            name = f"{outcome.id}" if item is None else f"{outcome.id}[{item}]"
-            log.info("[EXECUTOR] Step %s (%s) %s%s", name, outcome.action, outcome.status.value, told)
-        scribe = self.place.scribe
-        if scribe.active:
-            scribe.write(
-                StepEnded(
-                    at=self.clock(),
-                    actor=scribe.name,
-                    run_id=run_log.run_id,
-                    outcome=outcome,
-                    item=item,
-                    inside=run_log.inside,
-                )
-            )
-
-    def _not_run(
-        self, job: Job, status: StepStatus, error: ErrorInfo | None = None, reason: str | None = None
-    ) -> StepOutcome:
-        return StepOutcome(
-            id=job.step.id,
-            action=job.step.action,
-            status=status,
-            error=error,
-            reason=reason,
-            ready=job.ready,
-            ended=self.now,
-            waits=job.waits or {},
-        )
-
     def end_at_once(
         self, job: Job, status: StepStatus, *, error: ErrorInfo | None = None, reason: str | None = None
     ) -> None:
         """A step ends without having had a slot."""
-        outcome = self._not_run(job, status, error, reason)
-        self.write_end(outcome, self._log)
+        outcome = not_run(job, status, self.now, error=error, reason=reason)
+        self.telling.ended(outcome)
         self._log.end(outcome)
         self._lost(job.step.id)
         self._advance()  # some of its dependants may do without it
@@ -472,17 +415,8 @@ class PlanRun:
 
     def _skip(self, step: int, cause: int) -> None:
         if step not in self._log.outcomes:
-            action, failure = self.jobs[step].step.action, self._log.outcomes[cause]
-            why = f"step {step} ({action}) needs step {cause} ({failure.action}), which {_ended(failure)}"
-            outcome = StepOutcome(
-                id=step,
-                action=action,
-                status=StepStatus.SKIPPED,
-                reason="dependency",
-                cause=cause,
-                error=ErrorInfo("dependency", why),
-            )
-            self.write_end(outcome, self._log)
+            outcome = skipped_behind(self.jobs[step].step, self._log.outcomes[cause])
+            self.telling.ended(outcome)
             self._log.end(outcome)
         self._leave(step)
 
@@ -509,24 +443,7 @@ class PlanRun:
         """Wait for a slot for this step. Cancelled: it has none, and nobody loses one by it."""
         if not self._ranked:
             self._rank()
-        task, asleep = trio.lowlevel.current_task(), False
-
-        def granted() -> None:
-            job.holding = True
-            if asleep:
-                trio.lowlevel.reschedule(task)
-
-        claim = Claim(granted, job.priority or (0.0,), job.caps)
-
-        def abort(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-            self.dispatch.withdraw(claim)
-            return trio.lowlevel.Abort.SUCCEEDED
-
-        self.dispatch.claim(claim)
-        self.dispatch.grant()
-        if not job.holding:
-            asleep = True
-            await trio.lowlevel.wait_task_rescheduled(abort)
+        await wait_for_slot(self.dispatch, job)
         self.tick()
 
     async def pause(self, job: Job, seconds: float) -> None:
@@ -559,22 +476,4 @@ class PlanRun:
                 self.going += 1
         if run.overspent is not None:
             raise run.overspent
-        standing = standings(plan, inner.outcomes)
-        failed = [inner.outcomes[i] for i, how in standing.items() if how is Standing.FAILED]
-        if failed:
-            raise _sub_plan_failed(step.id, failed)
-        if plan.outputs is None:
-            raise StepError(f"the sub-plan of step {step.id} says nothing of its output")
-        return plan.outputs.resolve(inner.results, lenient=True)
-
-
-def _sub_plan_failed(step: int, failed: list[StepOutcome]) -> StepError:
-    first = next((o for o in failed if o.status is StepStatus.FAILED and o.error is not None), failed[0])
-    told = first.error.message if first.error is not None else first.status.value
-    return StepError(f"the sub-plan of step {step} failed in its step {first.id} ({first.action}): {told}")
-
-
-def _ended(outcome: StepOutcome) -> str:
-    if outcome.status is StepStatus.SKIPPED:
-        return "was skipped because its condition is false" if outcome.reason == "condition" else "was skipped"
-    return f"failed ({outcome.error.kind})" if outcome.error is not None else outcome.status.value
+        return output_of(step.id, plan, inner)

@@ -167,6 +167,7 @@ async def test_what_was_cut_off_and_counts_once_is_in_doubt_and_the_rest_is_canc
     async with opened(tools, journal=journal) as troupe:
         with trio.move_on_after(0.5):
             await troupe.run_plan(plan)
+        await until_quiet()  # the caller goes at once; what was in hand is settled behind it
         outcome: Outcome = thirty.ended(await records_of(journal, 0))
 
     assert {i: one.status.value for i, one in outcome.steps.items()} == {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+from contextlib import suppress
 
 import attrs
 import pytest
@@ -61,18 +62,15 @@ def test_the_collector_is_as_it_was_after_reading(text: str) -> None:
     """It pauses while a plan is read, whatever comes of it; who has switched it off finds it off."""
     for enabled in (True, False):
         (gc.enable if enabled else gc.disable)()
-        try:
-            assert len(parse_plan(text).steps) == 1
-        except PlanError as error:
-            assert error.problems
-        finally:
-            found = gc.isenabled()
-            gc.enable()
+        with suppress(PlanError):
+            parse_plan(text)
+        found = gc.isenabled()
+        gc.enable()
         assert found is enabled
 
 
 def test_a_step_without_policies_is_a_step_like_any_other() -> None:
-    """Most steps of a large plan are made in a quicker way: equal, hashed by nobody, frozen."""
+    """Most steps of a large plan are made in a quicker way: equal, and frozen."""
     (step,) = parse_plan([{"id": 1, "action": "a", "parameters": {"x": 1}, "dependencies": []}]).steps
 
     assert type(step) is Step

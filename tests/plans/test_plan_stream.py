@@ -123,6 +123,62 @@ def test_the_plan_is_found_wherever_it_stands(around: str, plan: str) -> None:
     assert not stream.broken
 
 
+A, B = '[{"id": 1, "action": "a"}]', '[{"id": 2, "action": "b"}]'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"a\\"steps": 1, x, {A}}} {{"steps": {B}}}',  # what broke off was to be a plan: its key ends with `"steps"`
+        f'{{"a": 1, steps: {A}}} {{"steps": {B}}}',
+        f'{{"a": 1, steps\xa0: {A}}} {{"steps": {B}}}',
+        f"{{'steps': {A}}} {{\"steps\": {B}}}",
+        f'{{"steps": {B}, "more": {A}}}',  # only one of its lists has its steps
+        f'{{"more": {A}, "steps": {B}}}',
+        f'{{"steps": {B}}} [tool: x]',  # this is no list at all, so it takes nothing back
+        f'{{"steps": {B}}} [see [1] and [2], [3, [4]]]',
+        f'{{"steps": [{{"id": 1 x}}]}} [[1]] {{"steps": {B}}}',
+        f'[[1], 2, "x"] {B}',
+        f'{{"steps": []}} {{"steps": 5}} {B}',
+    ],
+)
+@pytest.mark.parametrize("size", [1, 1000])
+def test_only_what_the_whole_text_takes_for_the_plan_is_given(text: str, size: int) -> None:
+    """Where it is not plain which list has the steps, the stream decides as the whole reading does."""
+    stream, steps = fed([text[at : at + size] for at in range(0, len(text), size)])
+
+    assert [step.id for step in steps] == [2]
+    assert (stream.stale, stream.broken) == (False, False)
+    assert tuple(steps) == stream.close().steps
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f'{{"n": 01, "steps": {A}, "more": {B}}}',  # no JSON, so both lists stand there by themselves
+        f'{{"n": 1.e5, "steps": {A}, "more": {B}}}',
+        f'{{"steps": {A}}} ["\\ud800 [", {{"steps": {B}}}]',  # half a character: it is read again from before
+        f'{{"x": "\\ud800", "steps": {A}, "more": {B}}}',
+    ],
+)
+def test_what_need_not_be_in_the_plan_is_never_given_without_saying_so(text: str) -> None:
+    """The last list is the plan here: either nothing of the first was given, or it is said to be stale."""
+    for chunks in ([text], list(text)):
+        stream, steps = fed(chunks)
+
+        assert [step.id for step in stream.close().steps] == [2]
+        assert stream.stale or not steps
+
+
+def test_a_list_that_begins_with_something_else_is_no_plan() -> None:
+    stream, steps = fed('[5, {"id": 1, "action": "a"}]')
+
+    assert steps == []
+    assert stream.broken
+    with pytest.raises(PlanError, match="not an object"):
+        stream.close()
+
+
 def test_after_a_second_plan_nothing_is_given_any_more() -> None:
     """Of several plans the last counts: what was given of the first need not be in it."""
     stream, steps = fed([OBJECT, "\nNo, better:\n"])
