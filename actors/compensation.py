@@ -47,8 +47,7 @@ class Undoing:
 
     async def run(self) -> None:
         """Undo everything, latest first. Cancelled: the log says what was undone, what was cut off, what not begun."""
-        todo = sorted(self._all(self._log), key=lambda done: -(done.outcome.ended or 0.0))
-        todo.reverse()  # so that the next one is at the end
+        todo = sorted(self._all(self._log), key=lambda done: done.outcome.ended or 0.0)
         try:
             while todo:
                 outcome = await self._undo(todo[-1])
@@ -93,29 +92,32 @@ class Undoing:
         done.log.compensated(done.key, outcome)
 
     def _all(self, run_log: RunLog) -> Iterator[_Done]:
-        """What is to be undone, in this run and inside its steps."""
+        """What is to be undone, in this run and inside its steps, also inside those that have failed."""
         plans = [replan.plan for replan in run_log.replans] + ([run_log.plan] if run_log.plan is not None else [])
-        steps = {step.id: step for plan in plans for step in plan.steps}
-        for key, outcome in run_log.finished():
-            step = steps.get(key)
-            if step is None:
-                continue
+        finished = dict(run_log.finished())
+        for step in {step.id: step for plan in plans for step in plan.steps}.values():
+            outcome = finished.get(step.id)
             if step.for_each is not None:
-                yield from self._items(run_log.child(key), step, run_log.results)
+                yield from self._items(run_log.child(step.id), step, run_log.results)
             elif step.plan is not None:
-                yield from self._all(run_log.child(key))
-            if step.compensate is not None and step.for_each is None and self._had_effect(outcome):
-                results = {**run_log.results, key: outcome.result}
-                yield _Done(step=step, call=step.compensate, outcome=outcome, log=run_log, key=key, results=results)
+                yield from self._all(run_log.child(step.id))
+            if outcome is None or step.compensate is None or step.for_each is not None:
+                continue
+            if self._had_effect(outcome):
+                results = {**run_log.results, step.id: outcome.result}
+                yield _Done(step=step, call=step.compensate, outcome=outcome, log=run_log, key=step.id, results=results)
 
     def _items(self, items: RunLog, step: Step, results: Mapping[int, object]) -> Iterator[_Done]:
-        elements = step.for_each.elements(results, lenient=True) if step.for_each is not None else []
-        for n, outcome in items.finished():
+        finished = dict(items.finished())
+        for n in items.touched():
             if step.plan is not None:
                 yield from self._all(items.child(n))
-            if step.compensate is not None and self._had_effect(outcome):
+            outcome = finished.get(n)
+            if outcome is not None and step.compensate is not None and self._had_effect(outcome):
+                assert step.for_each is not None  # noqa: S101 - these are its elements
+                element = step.for_each.elements(results, lenient=True)[n]
                 seen: Mapping[int, object] = ChainMap(
-                    {ITEM: elements[n], INDEX: n, step.id: outcome.result},
+                    {ITEM: element, INDEX: n, step.id: outcome.result},
                     results,  # type: ignore[arg-type]  # read only
                 )
                 yield _Done(step=step, call=step.compensate, outcome=outcome, log=items, key=n, results=seen)

@@ -124,10 +124,13 @@ class Level:
             with trio.CancelScope() as self._scope:
                 await self._lead_on()
             return
-        async with trio.open_nursery() as self._nursery:
-            self._scope = self._nursery.cancel_scope
-            await self._lead_on()
-        self._nursery = None
+        async with trio.open_nursery() as nursery:
+            self._nursery, self._scope = nursery, nursery.cancel_scope
+            try:
+                await self._lead_on()
+            finally:
+                # Cancelled: whoever pushes a step in this very turn must not find a nursery that is closing.
+                self._nursery = None
 
     async def _lead_on(self) -> None:
         self.called -= 1

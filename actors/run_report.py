@@ -182,7 +182,7 @@ def _walk_back(timed: Mapping[int, Timed], *, barrier: bool) -> tuple[Link, ...]
             held = Held.START if holder is None else Held.DEPENDENCY
         links.append(Link(step=at.id, held_by=held, took=max(0.0, until - at.started)))
         if holder is not None:
-            until = min(at.started, holder.ended if held is Held.DEPENDENCY else holder.freed)
+            until = min(until, at.started, holder.ended if held is Held.DEPENDENCY else holder.freed)
         at = holder
     return tuple(reversed(links))
 

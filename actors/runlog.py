@@ -374,6 +374,10 @@ class RunLog:
         """Everything that a person is asked, in this run and inside its steps."""
         return tuple(q for log in self._open() for step, q in log.questions.items() if step not in log.outcomes)
 
+    def touched(self) -> tuple[int, ...]:
+        """What has begun or ended here: ids of steps, or places of elements."""
+        return tuple(dict.fromkeys((*self._begun, *self._children, *self.outcomes)))
+
     def finished(self) -> tuple[tuple[int, StepOutcome], ...]:
         """The steps whose tools have done their work: those that succeeded, and those that were refuted after it."""
         known = ((i, o) for replan in self.replans for i, o in replan.failed.items())

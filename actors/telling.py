@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 
+from trouper.runtime import maker
+
 from .level import Level
 from .outcome import StepOutcome
 from .records import LevelStarted, StepEnded, ToolReturned
@@ -12,6 +14,8 @@ from .run_place import Scribe
 from .runlog import RunLog
 
 log: logging.Logger = logging.getLogger("trouper.executor")
+
+_level_started = maker(LevelStarted, "at", "actor", "run_id", "level", "steps")
 
 
 class Telling:
@@ -28,15 +32,8 @@ class Telling:
         """The first step of a level is ready."""
         log.info("[EXECUTOR] Executing level %d with %d steps", level.number, level.steps)
         if self._scribe.heard:
-            self._scribe.tell(
-                LevelStarted(
-                    at=self._clock(),
-                    actor=self._scribe.name,
-                    run_id=self._log.run_id,
-                    level=level.number,
-                    steps=level.steps,
-                )
-            )
+            at, name = self._clock(), self._scribe.name
+            self._scribe.tell(_level_started(at, name, self._log.run_id, level.number, level.steps))
 
     def returned(self, outcome: StepOutcome) -> None:
         """A tool has done its work, and the verdict is awaited: whatever happens now, it is not called again."""

@@ -34,8 +34,10 @@ def check(
     if catalogue is not None:
         actions = {step: draft.action for step, draft in first.items() if draft.for_each is None}
         actions |= {step: _plain_action(done) for step, done in earlier.steps.items()}
+        for step in taken_twice:
+            actions.pop(step, None)
         _report_actions(everyone, catalogue)
-        _report_fields(everyone, catalogue, {k: a for k, a in actions.items() if k not in taken_twice})
+        _report_fields(everyone, catalogue, actions)
     return checked
 
 
@@ -133,18 +135,10 @@ def _report_calls(draft: Draft, catalogue: Catalogue) -> None:
 def _report_fields(drafts: Sequence[Draft], catalogue: Catalogue, actions: Mapping[int, str | None]) -> None:
     gives = {name: frozenset(known.outputs) for name, known in catalogue.items() if known.outputs is not None}
     outputs = {step: gives[action] for step, action in actions.items() if action in gives}
-    for draft in drafts:
-        if outputs and not (draft.plain and _surely_there(draft, outputs)):
+    for draft in drafts if outputs else ():
+        # A quick look first: where in the document a field is named matters only if it is not there.
+        if not draft.plain or draft.inputs.names_beyond(outputs):
             _report_draft_fields(draft, catalogue, actions)
-
-
-def _surely_there(draft: Draft, outputs: Mapping[int, frozenset[str]]) -> bool:
-    # A quick look: where in the document a field is named matters only if it is not there.
-    for reference in draft.inputs.named():
-        known = outputs.get(reference.step)
-        if known is not None and reference.path and reference.path[0] not in known:
-            return False
-    return True
 
 
 def _report_draft_fields(draft: Draft, catalogue: Catalogue, actions: Mapping[int, str | None]) -> None:

@@ -21,10 +21,10 @@ from typing import Final, Literal
 import attrs
 
 from ._plan_json import MAX_DEPTH, NUMBER, Document, JsonError, as_number, decode
+from ._plan_pieces import Broken, Lost, PieceReader, Waiting
 from ._plan_text import is_like_a_step
 
 Sign = Literal["plan", "entry", "broken", "lost"]
-_Waiting = Generator[None, None, None]
 _NOTHING: Final = Document(None)
 
 
@@ -35,57 +35,35 @@ class Seen:
     Attributes:
         sign: A `plan` begins (its list of steps is there), an `entry` of that list is complete, the plan
             is `broken` (no valid plan can come of this value), or nothing more can be said (`lost`).
-        value: The how manyth JSON value of the text it is about.
         entry: The decoded entry; nothing if it is no object.
     """
 
     sign: Sign
-    value: int
     entry: Document = _NOTHING
 
 
-class _Broken(Exception):
-    """The value is no JSON from here on. `word` was read already; None: no key can stand here."""
-
-    def __init__(self, word: str | None = None) -> None:
-        super().__init__()
-        self.word = word
-
-
-class _Lost(Exception):
-    """What a whole reading would do now depends on text that has gone by."""
-
-
 _OPENER = re.compile(r"[\[{]")
-_SPACE = re.compile(r"[ \t\n\r]*+")
 _ANY_SPACE = re.compile(r"\s*+")
-_LETTERS = re.compile(r"[A-Za-z]*+")
-_BODY = re.compile(r'[^"\\\x00-\x1f]*+(?:\\["\\/bfnrt][^"\\\x00-\x1f]*+)*+')
 _NUMBER_RUN = re.compile(r"[-+.0-9eE]*+")
 _QUOTE_OR_BRACKET = re.compile(r'["\[\]{}]')
-_QUOTED = re.compile(r'[^"\\]*+')
 _ENDS: Final = {"[": "]", "{": "}"}
 _LITERALS: Final = frozenset({"true", "false", "null"})
 _PLAN_KEYS: Final = frozenset({"steps", "action", "tool"})
 _LOOSE_KEYS: Final = frozenset({"steps", "goal", "reasoning", "id", "action", "tool"})
-_LONGEST_WORD: Final = 10
-"""No key and no literal that matters is longer."""
 
 
-class EntryScanner:
+class EntryScanner(PieceReader):
     """Reads text piece by piece and tells of each piece what it completed."""
 
-    __slots__ = ("_at", "_buffer", "_mark", "_plan_key", "_reader", "_record", "_seen", "_value")
+    __slots__ = ("_mark", "_plan_key", "_reader", "_record", "_seen")
 
     def __init__(self) -> None:
-        self._buffer: str = ""
-        self._at: int = 0
+        super().__init__()
         self._mark: int = 0  # where in the buffer the entry goes on that is being recorded
         self._record: list[str] | None = None  # its text so far, without that of the buffer
         self._plan_key: bool = False
-        self._value: int = 0
         self._seen: list[Seen] = []
-        self._reader: _Waiting | None = self._read()
+        self._reader: Waiting | None = self._read()
         next(self._reader)
 
     def feed(self, chunk: str) -> list[Seen]:
@@ -105,20 +83,19 @@ class EntryScanner:
         return self._seen
 
     def _tell(self, sign: Sign) -> None:
-        self._seen.append(Seen(sign, self._value))
+        self._seen.append(Seen(sign))
 
-    def _read(self) -> _Waiting:
+    def _read(self) -> Waiting:
         try:
             while True:
                 opener = yield from self._seek()
-                self._value += 1
                 self._plan_key = False
                 if opener:
                     yield from self._value_or_skip(opener)
                 else:
                     self._tell("broken")  # an object with a bare key
                     yield from self._skip(1)
-        except _Lost:
+        except Lost:
             self._tell("lost")
 
     # -------------------------------------------------------------- between the values
@@ -141,7 +118,7 @@ class EntryScanner:
             elif (yield from self._loose_key("")):
                 return ""
 
-    def _skip(self, depth: int) -> _Waiting:
+    def _skip(self, depth: int) -> Waiting:
         """Go past the end of a broken value, where the `depth` brackets that were open are closed again."""
         while depth > 0:
             found = _QUOTE_OR_BRACKET.search(self._buffer, self._at)
@@ -154,12 +131,6 @@ class EntryScanner:
                 yield from self._skip_string()
             else:
                 depth += 1 if found[0] in "[{" else -1
-
-    def _skip_string(self) -> _Waiting:
-        while (yield from self._run(_QUOTED)) != '"':
-            self._at += 1  # the backslash
-            yield from self._next()
-        self._at += 1
 
     def _loose_key(self, word: str) -> Generator[None, None, bool]:
         """Whether a key of a plan stands here, quoted wrongly or not at all; `word` of it was read before."""
@@ -178,11 +149,11 @@ class EntryScanner:
 
     # -------------------------------------------------------------- inside a value
 
-    def _value_or_skip(self, opener: str) -> _Waiting:
+    def _value_or_skip(self, opener: str) -> Waiting:
         open_ends = [_ENDS[opener]]
         try:
             yield from self._inside(open_ends)
-        except _Broken as broken:
+        except Broken as broken:
             self._record = None
             if not open_ends:
                 return  # it was `[see below]`, no list at all
@@ -191,7 +162,7 @@ class EntryScanner:
                 self._tell("broken")
                 yield from self._skip(len(open_ends))
 
-    def _inside(self, ends: list[str]) -> _Waiting:
+    def _inside(self, ends: list[str]) -> Waiting:
         """Read the value to its end. `ends` has the closing bracket of every container that is open."""
         shape = _Shape(ends[0] == "]")
         empty = True  # the innermost container was opened just now
@@ -204,7 +175,7 @@ class EntryScanner:
                     self._entry_begins(mark, shape)
                 if mark in "[{":
                     if len(ends) == MAX_DEPTH:
-                        raise _Broken
+                        raise Broken
                     self._opens_steps(mark, len(ends), shape)
                     ends.append(_ENDS[mark])
                     self._at += 1
@@ -221,17 +192,17 @@ class EntryScanner:
                 self._closed(len(ends), shape)
                 mark = yield from self._peek()
             if mark != ",":
-                raise _Broken("")
+                raise Broken("")
             self._at += 1
             empty = False
 
     def _key(self, outermost: bool, shape: _Shape) -> Generator[None, None, str]:
         """Read a key and the colon; the mark the value begins with."""
         if (yield from self._peek()) != '"':
-            raise _Broken("")
+            raise Broken("")
         raw = yield from self._string()
         if (yield from self._peek()) != ":":
-            raise _Broken("")
+            raise Broken("")
         self._at += 1
         if raw[raw.rfind('"') + 1 :] in _PLAN_KEYS:
             self._plan_key = True
@@ -268,7 +239,7 @@ class EntryScanner:
         try:
             document = decode(text)
         except JsonError:  # pragma: no cover - it was read as strictly before
-            raise _Lost from None
+            raise Lost from None
         entry = document.value
         if not shape.told:
             if not is_like_a_step(entry):
@@ -278,9 +249,9 @@ class EntryScanner:
             self._tell("plan")
             if shape.odd:
                 self._tell("broken")
-        self._seen.append(Seen("entry", self._value, document))
+        self._seen.append(Seen("entry", document))
 
-    def _scalar(self, mark: str, ends: list[str], *, only: bool) -> _Waiting:
+    def _scalar(self, mark: str, ends: list[str], *, only: bool) -> Waiting:
         """Read a text, a number or a word. `only`: without it there is no list that begins here at all."""
         if mark == '"':
             yield from self._string()
@@ -291,9 +262,9 @@ class EntryScanner:
             if word not in _LITERALS:
                 if only:
                     ends.clear()
-                raise _Broken(word)
+                raise Broken(word)
 
-    def _number(self, ends: list[str], *, only: bool) -> _Waiting:
+    def _number(self, ends: list[str], *, only: bool) -> Waiting:
         pieces: list[str] = []
         yield from self._run(_NUMBER_RUN, pieces)
         run = "".join(pieces)
@@ -301,95 +272,13 @@ class EntryScanner:
         if found is None:
             if only:
                 ends.clear()
-            raise _Broken
+            raise Broken
         try:
             as_number(found)
         except JsonError:
-            raise _Broken from None
+            raise Broken from None
         if found.end() < len(run):
-            raise _Broken
-
-    def _string(self) -> Generator[None, None, str]:
-        """Read a string; what stands between the quotes, as it is written."""
-        self._at += 1
-        pieces: list[str] = []
-        while True:
-            mark = yield from self._run(_BODY, pieces)
-            if mark == '"':
-                self._at += 1
-                return pieces[0] if len(pieces) == 1 else "".join(pieces)
-            if mark != "\\":
-                raise _Broken
-            self._at += 1
-            pieces.append("\\")
-            pieces.append((yield from self._escape()))
-
-    def _escape(self) -> Generator[None, None, str]:
-        """Read what follows a backslash: text that is cut between the two, or a character by its number."""
-        mark = yield from self._next(take=False)
-        if mark in '"\\/bfnrt':
-            self._at += 1
-            return mark
-        first = yield from self._unit()
-        if 0xD800 <= int(first[1:], 16) < 0xDC00 and (yield from self._next(take=False)) == "\\":
-            self._at += 1
-            if (yield from self._next(take=False)) != "u":
-                raise _Lost
-            second = yield from self._unit()
-            if 0xDC00 <= int(second[1:], 16) < 0xE000:
-                return f"{first}\\{second}"
-        if 0xD800 <= int(first[1:], 16) < 0xE000:
-            raise _Lost
-        return first
-
-    def _unit(self) -> Generator[None, None, str]:
-        if (yield from self._next(take=False)) != "u":
-            raise _Broken
-        self._at += 1
-        digits = "u"
-        while len(digits) < 5:
-            digit = yield from self._next(take=False)
-            if digit not in "0123456789abcdefABCDEF":
-                raise _Broken
-            self._at += 1
-            digits += digit
-        return digits
-
-    # -------------------------------------------------------------- the text
-
-    def _peek(self) -> Generator[None, None, str]:
-        """The next character that is not white space; it is not taken."""
-        return (yield from self._run(_SPACE))
-
-    def _run(self, pattern: re.Pattern[str], kept: list[str] | None = None) -> Generator[None, None, str]:
-        """Take what matches `pattern`, over as many pieces of text as it goes; the character behind it."""
-        while True:
-            found = pattern.match(self._buffer, self._at)
-            if found:
-                self._at = found.end()
-                if kept is not None:
-                    kept.append(found[0])
-            if self._at < len(self._buffer):
-                return self._buffer[self._at]
-            yield
-
-    def _next(self, *, take: bool = True) -> Generator[None, None, str]:
-        while self._at == len(self._buffer):
-            yield
-        mark = self._buffer[self._at]
-        self._at += take
-        return mark
-
-    def _word(self) -> Generator[None, None, str]:
-        """Take the letters that stand here; of a long word only so many that it cannot be one that counts."""
-        word = ""
-        while len(word) <= _LONGEST_WORD:
-            letter = yield from self._next(take=False)
-            if not (letter.isascii() and letter.isalpha()):
-                break
-            self._at += 1
-            word += letter
-        return word
+            raise Broken
 
 
 @attrs.define

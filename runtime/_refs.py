@@ -28,7 +28,7 @@ and no tool can change what another tool got. Both walks keep their own stack.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Final
 
@@ -122,14 +122,15 @@ class Compiled:
             else:
                 found.update((part.step, None) for part in _named(fill) if part.step >= 0)
 
-    def named(self) -> Iterator[Reference]:
-        """Every reference in document order."""
+    def names_beyond(self, fields: Mapping[int, Container[PathKey]]) -> bool:
+        """Whether it may name a part of a result that is not among the `fields` of that step; unsure is yes."""
         fill: _Fill
         for fill in self._slots[2::3]:
-            if type(fill) is Reference:
-                yield fill
-            else:
-                yield from _named(fill)
+            for part in (fill,) if type(fill) is Reference else _named(fill):
+                known = fields.get(part.step)
+                if known is not None and part.path and part.path[0] not in known:
+                    return True
+        return False
 
     @property
     def constant(self) -> bool:

@@ -43,7 +43,11 @@ SEED_KEYS = {
 OUR_KEYS = {
     "connection_pooling": {"keepalive_expiry": 30.0},
     "rate_limiting": {"burst_size": 100, "safety_margin": 0.9},
-    "parallel_execution": {"level_barrier": False},
+    "parallel_execution": {
+        "level_barrier": False,
+        "stream_plan": True,
+        "max_per_effect": {"pure": None, "keyed": None, "once": None},
+    },
     "batch_embeddings": {"max_concurrent_batches": 2},
     "caching": {"embeddings": True},
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.report.made_runs import graphs, outcome_of, scheduled, step
@@ -100,6 +100,7 @@ def test_without_gaps_the_path_is_as_long_as_the_run_and_no_chain_is_longer(grap
 times_of_anything = st.tuples(*[st.floats(0, 1e6) | st.none()] * 3)
 
 
+@settings(max_examples=40)
 @given(graphs(), st.data())
 def test_any_times_at_all_give_a_report(graph, data):
     """A journal of a program that was killed, or of another version, may say anything."""
