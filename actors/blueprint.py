@@ -8,14 +8,20 @@ tool in the event loop, without deadline, retries, fallback, condition, approval
 from __future__ import annotations
 
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 
 from trouper.runtime import Plan, ReadySet, Step, resolver, sequential
 
 from .dispatch import Caps, Priority
+from .protocols import Json
 from .tool import Effect, Tool
+from .tool_context import ToolContext
+from .tool_drive import Suspended
+from .tool_place import ToolPlace
 from .tool_quick import Begin, quick_begin
 from .tool_shapes import Anything, DictOf, Shape
+
+GoOn = Callable[[Suspended, ToolContext, ToolPlace], Awaitable[Json]]
 
 
 class Recipe:
@@ -46,12 +52,12 @@ class Recipe:
         self.tool = tool
         """None for a sub-plan."""
         self.caps = caps
+        self.begin: Begin
+        self.go_on: GoOn
         self.retries: int = step.max_retries if step.max_retries is not None else tool.retries if tool else 0
         self.asks: bool = step.condition is not None or bool(step.approval)
         """Something is asked before it may start."""
         self.plain: bool = not self.asks and not caps and not self.retries and _plain(step, tool)
-        if self.plain and tool is not None:
-            self.begin, self.go_on = _begin_of(tool), tool.go_on
         self.resolve: Callable[[Mapping[int, object]], object] = resolver(step.inputs)
         self.sure: type | None = _sure(tool.gives) if tool is not None and tool.gives is not None else None
         """The class of results that are what the tool declares, whatever is in them; None if nothing is declared."""
@@ -74,6 +80,11 @@ class Blueprint:
 
     def __init__(self, plan: Plan, tools: Mapping[str, Tool], caps: Caps, *, ranked: bool) -> None:
         self.recipes: dict[int, Recipe] = {step.id: recipe_of(step, tools, caps) for step in plan.steps}
+        # One for each tool, not for each step: what all steps share stays in the processor's cache.
+        begins = {recipe.tool: quick_begin(recipe.called) for recipe in self.recipes.values() if recipe.plain}
+        for recipe in self.recipes.values():
+            if recipe.plain:
+                recipe.begin, recipe.go_on = begins[recipe.tool], recipe.called.go_on
         self.sizes: tuple[int, ...] = tuple(map(len, plan.levels))
         for number, ids in enumerate(plan.levels):
             for step in ids:
@@ -107,17 +118,6 @@ def blueprint_of(plan: Plan, tools: Mapping[str, Tool], caps: Caps, *, ranked: b
 
 
 _made: dict[int, tuple[weakref.ref[Plan], Mapping[str, Tool], Caps, bool, Blueprint]] = {}
-
-
-def _begin_of(tool: Tool) -> Begin:
-    """One for each tool, not for each step: what all steps share stays in the processor's cache."""
-    begin = _begins.get(tool)
-    if begin is None:
-        begin = _begins[tool] = quick_begin(tool)
-    return begin
-
-
-_begins: weakref.WeakKeyDictionary[Tool, Begin] = weakref.WeakKeyDictionary()
 
 
 def recipe_of(step: Step, tools: Mapping[str, Tool], caps: Caps) -> Recipe:

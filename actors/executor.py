@@ -79,7 +79,8 @@ class Executor(Actor):
     @handler(concurrent=64)
     async def compensate(self, message: CompensateRun) -> None:
         """Undo, latest first."""
-        await Undoing(message.log, self._place()).run()
+        with trio.move_on_after(message.seconds):
+            await Undoing(message.log, self._place()).run()
 
     @handler(concurrent=64)
     async def answered(self, message: AnswerGiven) -> None:

@@ -36,7 +36,7 @@ from .messages import CompensateRun, ExecutePlan, MakePlan, Planned, Previous
 from .outcome import ErrorInfo, Outcome, RunStatus, StepOutcome, StepStatus, status_of
 from .plan_feed import PlanFeed
 from .plan_reading import PlanReading
-from .records import PlanGivenUp, PlanReady, StepEnded
+from .records import PlanGivenUp, PlanReady
 from .run_place import Scribe
 from .runlog import RunLog
 from .verdicts import doubtful
@@ -48,6 +48,8 @@ T = TypeVar("T")
 _NO_PLAN = (PlanningError, PlanError, LLMError, BudgetExceeded, ActorError)
 """What says that there is no plan to be had."""
 
+TO_ANSWER = 5.0
+"""Seconds that whoever has a bound of its own may take beyond it to say what came of it."""
 TRIES = 3
 """How often a peer is asked in all when it crashes with our question in hand."""
 
@@ -245,17 +247,7 @@ class GoalRun:
 
     def _settle(self, why: ErrorInfo, *, once_only: bool) -> None:
         self.log.owner = None  # whoever had it may not have heard yet that it is cancelled
-        for outcome, item, inside in self.log.settle_interrupted(why, once_only=once_only):
-            self._scribe.write(
-                StepEnded(
-                    at=trio.current_time(),
-                    actor=self._scribe.name,
-                    run_id=self.log.run_id,
-                    outcome=outcome,
-                    item=item,
-                    inside=inside,
-                )
-            )
+        self._scribe.settled(self.log, self.log.settle_interrupted(why, once_only=once_only))
 
     async def _insist(self, ref: Ref[Actor], message: Ask[T]) -> T:
         """Ask a peer whose work has no effects; if it crashes with the question in hand ask its next incarnation."""
@@ -305,7 +297,8 @@ class GoalRun:
         if not any(_compensates(plan) for plan in plans):
             return
         try:
-            await self._executor.ask(CompensateRun(log=self.log), timeout=self._settings.compensation_timeout)
+            seconds = self._settings.compensation_timeout
+            await self._executor.ask(CompensateRun(log=self.log, seconds=seconds), timeout=seconds + TO_ANSWER)
         except ActorError as error:
             log.error("[ORCHESTRATOR] run %s: not everything could be undone: %s", self.log.run_id, error)  # noqa: TRY400 - it is in the outcome too
 

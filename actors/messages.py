@@ -197,9 +197,13 @@ class ExecutePlan(Ask[None]):
 
 @attrs.frozen(kw_only=True)
 class CompensateRun(Ask[None]):
-    """Undo what the finished steps of a failed run have done, latest first, as far as the plan says how."""
+    """Undo what the finished steps of a failed run have done, latest first, as far as the plan says how.
+
+    What is not undone within `seconds` is not undone; the log says so.
+    """
 
     log: RunLog
+    seconds: float
 
 
 @attrs.frozen(kw_only=True)

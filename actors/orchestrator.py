@@ -158,9 +158,8 @@ class Orchestrator(Actor):
         now, elapsed = trio.current_time(), run_log.elapsed
         run_log.began = now - elapsed
         self._scribe.write(RunResumed(at=now, actor=self.ctx.name, run_id=run_id, elapsed=elapsed))
-        run_log.settle_interrupted(
-            ErrorInfo("interrupted", "the run was cut off while this step was in hand"), once_only=True
-        )
+        why = ErrorInfo("interrupted", "the run was cut off while this step was in hand")
+        self._scribe.settled(run_log, run_log.settle_interrupted(why, once_only=True))
         goal = next((r.goal for r in records if isinstance(r, RunStarted)), None)
         return await self._run(run_log, goal, message, spent=records)
 

@@ -60,16 +60,48 @@ class _Named:
 class PlainSteps:
     """The plain steps of one run."""
 
-    __slots__ = ("_blueprint", "_known", "_levels", "_line", "_log", "_ready_at", "_run")
+    __slots__ = (
+        "_around",
+        "_blueprint",
+        "_known",
+        "_levels",
+        "_line",
+        "_log",
+        "_order",
+        "_ready_at",
+        "_run",
+        "_written",
+    )
 
     def __init__(self, run: PlanRun, run_log: RunLog, blueprint: Blueprint, levels: list[Level]) -> None:
         self._run = run
         self._log = run_log
         self._blueprint = blueprint
         self._levels = levels
-        self._line = Line(blueprint.in_order, self._granted)
+        self._line = line = Line(blueprint.in_order, self._granted)
         self._ready_at: list[float] = [0.0] * len(blueprint.in_order)
         self._known = frozenset(run_log.outcomes)  # from an earlier life of the executor
+        # What `work` has at hand: it is begun for every level, and a chain has as many levels as steps.
+        self._order = (
+            blueprint.recipes,
+            blueprint.in_order,
+            run.ready.done_and_take,
+            self._ready_at,
+            self._known,
+            line.heap,
+            line.batch,
+            run.dispatch.claims,
+        )
+        self._written = (
+            run_log.results,
+            run_log.verdicts,
+            run_log.plainly,
+            run_log.run_id,
+            run_log.inside,
+            run_log.began,
+            run.place.scribe.name,
+        )
+        self._around = (run.clock, run.verdicts.beside, run.place.tool_place, run.place.tool_place.block_limit)
         run.dispatch.lines.append(self._line)
 
     def admit(self, steps: Iterable[int]) -> list[int]:
@@ -99,17 +131,14 @@ class PlainSteps:
 
         Cancelled: the step that was suspended is in the log as begun.
         """
-        run, run_log, line = self._run, self._log, self._line
         if not self._mine():
             return
-        recipes, in_order, levels = self._blueprint.recipes, self._blueprint.in_order, self._levels
-        dispatch, scribe, tool_place = run.dispatch, run.place.scribe, run.place.tool_place
-        name, run_id, inside, began = scribe.name, run_log.run_id, run_log.inside, run_log.began
-        done_and_take, ready_at, known = run.ready.done_and_take, self._ready_at, self._known
-        heap, batch = line.heap, line.batch
-        queue, number, clock, beside = level.queue, level.number, run.clock, run.verdicts.beside
-        results, verdicts, plainly, claims = run_log.results, run_log.verdicts, run_log.plainly, dispatch.claims
-        named, scopes, block_limit = _Named(run_id, recipe.id), current_task()._cancel_status, tool_place.block_limit
+        run, run_log, line, dispatch, levels = self._run, self._log, self._line, self._run.dispatch, self._levels
+        recipes, in_order, done_and_take, ready_at, known, heap, batch, claims = self._order
+        results, verdicts, plainly, run_id, inside, began, name = self._written
+        clock, beside, tool_place, block_limit = self._around
+        queue, number = level.queue, level.number
+        named, scopes = _Named(run_id, recipe.id), current_task()._cancel_status
         ctx = cast("ToolContext", named)
         level.between = True
         try:

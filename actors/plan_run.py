@@ -158,7 +158,8 @@ class PlanRun:
         self.overspent = BudgetExceeded(
             f"the {ledger.name} did not end within its {ledger.budget.seconds:g} s; raise its `budget.seconds`"
         )
-        self._log.settle_interrupted(ErrorInfo.of(self.overspent), once_only=False)
+        settled = self._log.settle_interrupted(ErrorInfo.of(self.overspent), once_only=False)
+        self.place.scribe.settled(self._log, settled)
         self._log.settle_unstarted("budget")
 
     async def _run_steps(self) -> None:

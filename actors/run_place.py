@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Literal
 
 import attrs
+import trio
 
 from trouper.runtime import Actor, Budget, Context, Event, Journal, Ledger, Record, Ref
 
 from .dispatch import Caps, EffectLimits
 from .permissions import PermissionPolicy
-from .runlog import RunLog
+from .records import StepEnded
+from .runlog import RunLog, Settled
 from .tool import Tool
 from .tool_place import BARE, ToolPlace
 
@@ -102,6 +104,20 @@ class Scribe:
         if self._ctx.listening:
             self._ctx.emit(record)
         return safe
+
+    def settled(self, run_log: RunLog, settled: Iterable[Settled]) -> None:
+        """Write how steps have ended that were closed from outside."""
+        for outcome, item, inside in settled:
+            self.write(
+                StepEnded(
+                    at=trio.current_time(),
+                    actor=self.name,
+                    run_id=run_log.run_id,
+                    outcome=outcome,
+                    item=item,
+                    inside=inside,
+                )
+            )
 
     def tell(self, event: Event) -> None:
         """Tell what is not written down."""

@@ -243,7 +243,7 @@ class StepRun:
             return await self._run_inner(self._log.child(self._key))
         inner = self._log.child(self._key)
         late = StepTimeout(f"the sub-plan of step {self._job.step.id} did not end within {limit:g} s")
-        inner.settle_interrupted(ErrorInfo.of(late), once_only=False)
+        self._run.place.scribe.settled(inner, inner.settle_interrupted(ErrorInfo.of(late), once_only=False))
         inner.settle_unstarted("deadline")
         self._in_doubt = any(outcome.in_doubt for outcome in inner.outcomes.values())
         raise late

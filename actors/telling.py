@@ -21,19 +21,21 @@ _level_started = maker(LevelStarted, "at", "actor", "run_id", "level", "steps")
 class Telling:
     """Says what happens in the run of `run_log`."""
 
-    __slots__ = ("_clock", "_log", "_scribe")
+    __slots__ = ("_clock", "_log", "_name", "_scribe")
 
     def __init__(self, scribe: Scribe, run_log: RunLog, clock: Callable[[], float]) -> None:
         self._scribe = scribe
+        self._name: str = scribe.name
         self._log = run_log
         self._clock = clock
 
     def opened(self, level: Level) -> None:
         """The first step of a level is ready."""
-        log.info("[EXECUTOR] Executing level %d with %d steps", level.number, level.steps)
-        if self._scribe.heard:
-            at, name = self._clock(), self._scribe.name
-            self._scribe.tell(_level_started(at, name, self._log.run_id, level.number, level.steps))
+        if log.isEnabledFor(logging.INFO):
+            log.info("[EXECUTOR] Executing level %d with %d steps", level.number, level.steps)
+        _, tell = self._scribe.channels()
+        if tell is not None:
+            tell(_level_started(self._clock(), self._name, self._log.run_id, level.number, level.steps))
 
     def returned(self, outcome: StepOutcome) -> None:
         """A tool has done its work, and the verdict is awaited: whatever happens now, it is not called again."""

@@ -35,9 +35,12 @@ def quick_begin(tool: Tool) -> Begin:
     def begin(parameters: dict[str, Any], ctx: ToolContext, place: ToolPlace, scopes: Scopes) -> Json | Suspended:
         if len(parameters) != count:
             return tool.begin(parameters, ctx, place)
-        for key, kind in checks:
-            if key not in parameters or type(parameters[key]) is not kind:
-                return tool.begin(parameters, ctx, place)
+        try:
+            for key, kind in checks:
+                if type(parameters[key]) is not kind:
+                    return tool.begin(parameters, ctx, place)
+        except KeyError:
+            return tool.begin(parameters, ctx, place)
         arguments = parameters.copy()
         for key in copied:
             arguments[key] = arguments[key].copy()

@@ -33,6 +33,8 @@ def resolver(compiled: Compiled) -> Resolve:
     if not inner:
         return _flat(containers[0], tuple(way[1:] for way in ways), compiled.resolve)
     if len(inner) == 1:
+        if [way[:2] for way in ways] == [(1, n) for n in range(len(inner[0][0]))] and isinstance(inner[0][0], list):
+            return _all_inside(containers[0], inner[0][2], tuple(way[2:] for way in ways), compiled.resolve)
         return _one_inside(containers[0], inner[0][0], inner[0][2], ways, compiled.resolve)
     return _any(containers[0], inner, ways, compiled.resolve)
 
@@ -46,6 +48,29 @@ def _flat(root: Any, ways: tuple[Any, ...], slowly: Resolve) -> Resolve:
                 top[key] = value if type(value) not in _CONTAINERS else fresh_copy(value)
         except _ASTRAY:
             return slowly(results)
+        return top
+
+    return resolve
+
+
+def _all_inside(root: Any, place: Any, ways: tuple[Any, ...], slowly: Resolve) -> Resolve:
+    """A list of nothing but references: what a step that puts results together has."""
+
+    def resolve(
+        results: Mapping[int, Any],
+        root: Any = root,
+        place: Any = place,
+        ways: Any = ways,
+        slowly: Resolve = slowly,
+    ) -> object:
+        try:
+            found = [results[step][field] for step, field in ways]
+        except _ASTRAY:
+            return slowly(results)
+        if not _CONTAINERS.isdisjoint(map(type, found)):
+            found = [fresh_copy(value) for value in found]
+        top = root.copy()
+        top[place] = found
         return top
 
     return resolve
