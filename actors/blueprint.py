@@ -46,12 +46,12 @@ class Recipe:
     )
 
     def __init__(self, step: Step, tool: Tool | None, caps: tuple[str, ...]) -> None:
-        self.step = step
+        self.step: Step = step
         self.id: int = step.id
         self.action: str = step.action
-        self.tool = tool
+        self.tool: Tool | None = tool
         """None for a sub-plan."""
-        self.caps = caps
+        self.caps: tuple[str, ...] = caps
         self.begin: Begin
         self.go_on: GoOn
         self.retries: int = step.max_retries if step.max_retries is not None else tool.retries if tool else 0
@@ -99,8 +99,8 @@ class Blueprint:
         self.in_order: tuple[Recipe, ...] = tuple(sorted(self.recipes.values(), key=lambda recipe: recipe.priority))
         for place, recipe in enumerate(self.in_order):
             recipe.place = place
-        self.enough = {s.id: s.enough(len(plan.dependencies[s.id])) for s in plan.steps if s.lenient}
-        self.ready = ReadySet(plan.dependencies, enough=self.enough or None)
+        self.enough: dict[int, int] = {s.id: s.enough(len(plan.dependencies[s.id])) for s in plan.steps if s.lenient}
+        self.ready: ReadySet = ReadySet(plan.dependencies, enough=self.enough or None)
 
 
 def blueprint_of(plan: Plan, tools: Mapping[str, Tool], caps: Caps, *, ranked: bool) -> Blueprint:

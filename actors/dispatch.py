@@ -48,9 +48,9 @@ class Claim:
     __slots__ = ("caps", "granted", "live", "priority")
 
     def __init__(self, granted: Callable[[], None], priority: Priority, caps: tuple[str, ...] = ()) -> None:
-        self.granted = granted
-        self.priority = priority
-        self.caps = caps
+        self.granted: Callable[[], None] = granted
+        self.priority: Priority = priority
+        self.caps: tuple[str, ...] = caps
         self.live: bool = True
 
 
@@ -150,7 +150,7 @@ class Dispatch:
     __slots__ = ("_aside", "_caps", "_next", "claims", "free", "lines", "slots")
 
     def __init__(self, slots: int, caps: Caps) -> None:
-        self.slots = slots
+        self.slots: int = slots
         self.free: int = slots
         self._caps = caps
         self._next = count()

@@ -90,7 +90,7 @@ class GoalRun:
         context: Mapping[str, object] | None = None,
     ) -> None:
         self.log = run_log
-        self.over = trio.Event()
+        self.over: trio.Event = trio.Event()
         """Set when the end of the run is written."""
         self._goal = goal
         self._planner = planner

@@ -24,7 +24,7 @@ class Job:
     __slots__ = ("caps", "holding", "level", "priority", "ready", "recipe", "retries", "step", "tool", "waits")
 
     def __init__(self, recipe: Recipe) -> None:
-        self.recipe = recipe
+        self.recipe: Recipe = recipe
         self.step: Step = recipe.step
         self.tool: Tool | None = recipe.tool
         """None for a sub-plan."""

@@ -61,8 +61,8 @@ class Level:
         opened: Callable[[Level], None],
         work: Callable[[Level], Awaitable[None]],
     ) -> None:
-        self.number = number
-        self.steps = steps
+        self.number: int = number
+        self.steps: int = steps
         self.left: int = steps
         self.queue: deque[Job | Recipe] = deque()
         self.opened: bool = False

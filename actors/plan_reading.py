@@ -32,7 +32,7 @@ class PlanReading:
         self._admits = admits
         self._offered: dict[int, Step] = {}
         self._offering = feed is not None
-        self.begun = False
+        self.begun: bool = False
         """Whether any text has come."""
 
     @property

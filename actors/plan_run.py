@@ -15,7 +15,7 @@ effect and ask nobody.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import trio
 
@@ -49,20 +49,20 @@ class PlanRun:
     """
 
     def __init__(self, run_log: RunLog, place: RunPlace, *, outer: PlanRun | None = None, gated: bool = False) -> None:
-        self.place = place
+        self.place: RunPlace = place
         self.dispatch: Dispatch = outer.dispatch if outer is not None else Dispatch(place.parallel.slots, place.caps)
-        self.generation = run_log.generation
-        self.clock = trio.lowlevel.current_clock().current_time
+        self.generation: int = run_log.generation
+        self.clock: Callable[[], float] = trio.lowlevel.current_clock().current_time
         self.now: float = 0.0
-        self.going = 0
+        self.going: int = 0
         """Steps that are ready and have not ended, but for those that wait for a person."""
-        self.suspended = False
+        self.suspended: bool = False
         """Only a person can say how to go on, and none did in time."""
         self.overspent: BudgetExceeded | None = None
         """The seconds of the plan's own budget were not enough."""
-        self.telling = Telling(place.scribe, run_log, self.clock)
-        self.verdicts = Verdicts(self, run_log)
-        self.approvals = Approvals(self, run_log)
+        self.telling: Telling = Telling(place.scribe, run_log, self.clock)
+        self.verdicts: Verdicts = Verdicts(self, run_log)
+        self.approvals: Approvals = Approvals(self, run_log)
         self.outer = outer
         self._top: PlanRun = outer._top if outer is not None else self
         if outer is None:
@@ -77,7 +77,7 @@ class PlanRun:
         """Steps that have not ended."""
         self._complete = True
         self._held: list[Job] = []  # ready, and kept back by a level before it or by a plan that is not complete
-        self.ready = ReadySet({})
+        self.ready: ReadySet = ReadySet({})
         self._ranked = False
         self._plain: PlainSteps | None = None
         self._waiting = False

@@ -17,6 +17,7 @@ from collections import deque
 from trouper.runtime import Plan, ReadySet, Step
 
 from .dispatch import Dispatch
+from .job import Job
 from .level import Level
 from .plan_feed import PlanFeed
 from .plan_run import PlanRun
@@ -46,10 +47,12 @@ class StreamedRun(PlanRun):
         """Nothing of the plan is there."""
         self._log.forget(i for i in self.jobs if i not in self._finished)
         self._let_go()
-        self.dispatch = Dispatch(self.place.parallel.slots, self.place.caps)
-        self.jobs, self._levels, self._held = {}, [], []
-        self.ready = ReadySet(self._finished, done=self._finished)
-        self.left = self.going = 0
+        self.dispatch: Dispatch = Dispatch(self.place.parallel.slots, self.place.caps)
+        self.jobs: dict[int, Job] = {}
+        self._levels, self._held = [], []
+        self.ready: ReadySet = ReadySet(self._finished, done=self._finished)
+        self.left: int = 0
+        self.going: int = 0
         self._complete = self._waiting = self._retracted = False
         self._offered: list[Step] = []
         self._unplaced: dict[int, int] = {}
@@ -161,7 +164,7 @@ class StreamedRun(PlanRun):
         """The rest of the plan, and leave for what had to wait for it."""
         self.tick()
         self._log.plan = plan
-        self.place = self.place.with_budget(plan.budget, "plan")
+        self.place: RunPlace = self.place.with_budget(plan.budget, "plan")
         level_of = {step: number for number, ids in enumerate(plan.levels) for step in ids}
         for step in plan.steps:
             if step.id not in self.jobs and step.id not in self._finished:

@@ -67,7 +67,7 @@ class Scribe:
         self._ctx = ctx
         self._log: RunLog | None = None
         self._owner: object = None
-        self.journal = journal
+        self.journal: Journal | None = journal
 
     def bind(self, run_log: RunLog, owner: object) -> None:
         """Write for this owner of that run only."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import attrs
@@ -28,7 +28,7 @@ Plainly = tuple[int, str, Mapping[str, object] | None, object, float, float, flo
 
 NOTHING: Mapping[Any, Any] = {}
 
-outcome_of = maker(
+outcome_of: Callable[..., StepOutcome] = maker(
     StepOutcome,
     "id",
     "action",
@@ -105,10 +105,10 @@ class RunLog:
     )
 
     def __init__(self, run_id: str, plan: Plan | None, *, began: float, inside: tuple[int, ...] = ()) -> None:
-        self.run_id = run_id
+        self.run_id: str = run_id
         self._plan_is(plan)
-        self.began = began
-        self.inside = inside
+        self.began: float = began
+        self.inside: tuple[int, ...] = inside
         self.root: RunLog = self
         """The log of the whole run."""
         self.of: Step | None = None

@@ -34,10 +34,10 @@ class ToolCounts:
 
     def __init__(self) -> None:
         self.hanging: Counter[Tool] = Counter()
-        self.abandoned_total = 0
-        self.refused_total = 0
-        self.blocked_total = 0
-        self.dismissed_total = 0
+        self.abandoned_total: int = 0
+        self.refused_total: int = 0
+        self.blocked_total: int = 0
+        self.dismissed_total: int = 0
 
 
 # Per event loop: a tool is a module's global and outlives them.

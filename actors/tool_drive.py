@@ -54,9 +54,9 @@ class Suspended:
     __slots__ = ("coroutine", "message", "scopes")
 
     def __init__(self, coroutine: _Tool | None, message: Any, scopes: Scopes) -> None:
-        self.coroutine = coroutine
-        self.message = message
-        self.scopes = scopes
+        self.coroutine: _Tool | None = coroutine
+        self.message: Any = message
+        self.scopes: Scopes = scopes
 
 
 @types.coroutine

@@ -162,7 +162,7 @@ def _sleeping(name: str, shape: Callable[[PlanSize], Shape]) -> Measurement:
         f"{name}_by_hand": at_most(1.03),
         f"{name}_ideal": at_most(1.10),
         f"{name}_barrier": at_least(2.0),
-        f"{name}_slots": at_most(1.10),
+        f"{name}_slots": at_most(1.25),
     }
     return Measurement(bounds=bounds, run=run)
 

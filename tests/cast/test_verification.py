@@ -280,3 +280,28 @@ async def test_the_verifier_never_sees_a_secret_nor_anything_of_other_steps(auto
 
     assert outcome.steps[1].parameters == given
     assert lab.seen == [({"user": "ann", "password": MARK, "q": f"say {MARK}"}, {"name": "measure"})]
+
+
+# ------------------------------------------------------------------ inside a sub-plan
+INSIDE = [{"id": 1, "plan": [{"id": 11, "action": "measure"}]}, {"id": 2, "action": "use", "dependencies": [1]}]
+
+
+async def test_a_verdict_inside_a_sub_plan_holds_up_nothing_but_the_answer(autojump_clock) -> None:
+    lab = Lab(seconds=5.0)
+    async with opened(lab.tools()) as troupe:
+        outcome = await troupe.run_plan(INSIDE)
+
+    assert lab.began["use"] == 0.0
+    assert trio.current_time() == 5.0
+    assert outcome.status is RunStatus.SUCCESS
+
+
+async def test_a_step_that_is_refuted_inside_takes_the_step_around_it_along(autojump_clock) -> None:
+    """Also when that one had ended well already."""
+    lab = Lab(WRONG, seconds=5.0)
+    async with opened(lab.tools()) as troupe:
+        outcome = await troupe.run_plan(INSIDE)
+
+    assert outcome.status is RunStatus.FAILED
+    assert outcome.steps[1].error is not None
+    assert outcome.steps[1].error.kind == outcome.steps[1].steps[11].error.kind == "refuted"
