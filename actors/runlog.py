@@ -28,6 +28,10 @@ Plainly = tuple[int, str, Mapping[str, object] | None, object, float, float, flo
 
 NOTHING: Mapping[Any, Any] = {}
 
+_cut_off: Callable[..., StepOutcome] = maker(
+    StepOutcome, "id", "action", "status", "attempts", "parameters", "error", "in_doubt", "started", "ended"
+)
+
 outcome_of: Callable[..., StepOutcome] = maker(
     StepOutcome,
     "id",
@@ -405,16 +409,10 @@ class RunLog:
             once = begun.effect is Effect.ONCE
             if once_only and not once:
                 continue
-            outcome = StepOutcome(
-                id=self.inside[-1] if items else step,
-                action=begun.action,
-                status=StepStatus.FAILED if once else StepStatus.CANCELLED,
-                attempts=begun.attempt,
-                parameters=begun.parameters,
-                error=why,
-                in_doubt=once,
-                started=begun.at,
-                ended=self.now(),
+            number = self.inside[-1] if items else step
+            status = StepStatus.FAILED if once else StepStatus.CANCELLED
+            outcome = _cut_off(
+                number, begun.action, status, begun.attempt, begun.parameters, why, once, begun.at, self.now()
             )
             yield self._settled(outcome, step, items=items)
 
