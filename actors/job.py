@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from trouper.runtime import Step
 
-from .dispatch import Priority
+from .dispatch import Claim, Priority
 from .tool import Effect, Tool
 
 if TYPE_CHECKING:
@@ -21,7 +21,19 @@ class Job:
     Also what runs the elements of a `for_each` has one each, so that every slot has one holder.
     """
 
-    __slots__ = ("caps", "holding", "level", "priority", "ready", "recipe", "retries", "step", "tool", "waits")
+    __slots__ = (
+        "caps",
+        "claim",
+        "holding",
+        "level",
+        "priority",
+        "ready",
+        "recipe",
+        "retries",
+        "step",
+        "tool",
+        "waits",
+    )
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe: Recipe = recipe
@@ -32,6 +44,8 @@ class Job:
         self.retries: int = recipe.retries
         self.level: Level | None = None
         self.priority: Priority | None = None
+        self.claim: Claim | None = None
+        """Its wish for a slot, once it stood in line."""
         self.holding: bool = False
         self.ready: float = 0.0
         self.waits: dict[str, float] | None = None

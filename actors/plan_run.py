@@ -179,14 +179,25 @@ class PlanRun:
         self._advance()
 
     def _let_go(self) -> None:
-        """Give back what steps still hold that were cut off: their tools' caps are everybody's."""
-        for job in self.jobs.values() if self.left else ():
-            if job.holding:
-                job.holding = False
-                self.dispatch.release(job.caps)
+        """Give back what steps still hold that were cut off: their tools' caps are everybody's.
+
+        First nobody of this run wants anything any more: what is given back must not be granted to a step that is dead.
+        """
         if self._plain is not None:
             self._plain.close()
             self._plain = None
+        jobs = tuple(self.jobs.values()) if self.left else ()
+        wanted: set[str] = set()
+        for job in jobs:
+            if job.claim is not None and job.claim.live:
+                job.claim.live = False
+                wanted.update(job.claim.caps)
+        for job in jobs:
+            if job.holding:
+                job.holding = False
+                self.dispatch.release(job.caps)
+        for cap in wanted:
+            self.place.caps.nudge(cap)
 
     async def _until_something_changes(self) -> None:
         """Sleep until the last step has ended; for a person, where only one can help, so long and no longer."""
@@ -311,7 +322,8 @@ class PlanRun:
             job.holding = True
             level.push(job)
 
-        self.dispatch.claim(Claim(granted, job.priority or (0.0,), job.caps))
+        job.claim = Claim(granted, job.priority or (0.0,), job.caps)
+        self.dispatch.claim(job.claim)
 
     def _look_at_held_again(self) -> None:
         """A level has ended, or the plan is complete: some that were kept back may start."""

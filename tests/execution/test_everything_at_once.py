@@ -158,3 +158,9 @@ def test_every_run_of_every_plan_keeps_its_promises(one, batch) -> None:
 def test_many_runs_of_many_plans_keep_their_promises(one) -> None:
     for seed in range(10_000, 10_000 + MANY):
         play(one, seed)
+
+
+@pytest.mark.parametrize("seed", [92510])
+def test_a_run_that_is_cut_off_leaves_no_place_of_a_tool_taken(seed) -> None:
+    """What a dead run gave back was granted to a step of the same dead run, and never came back."""
+    play(cut_one, seed)
