@@ -13,6 +13,8 @@ from typing import Literal, Protocol, runtime_checkable
 
 import attrs
 
+from trouper.runtime import ServerLimits
+
 from .tool_context import ToolContext
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -23,13 +25,40 @@ Vector = bytes
 
 Role = Literal["system", "user", "assistant", "tool"]
 
+Priority = Literal["interactive", "background"]
+"""Whether somebody waits for the answer, or it is work behind an answer that has been given."""
+
+
+@attrs.frozen(kw_only=True)
+class ToolSpec:
+    """A function that a model may ask for; `schema` is the JSON Schema of its arguments, an object."""
+
+    name: str
+    description: str = ""
+    schema: Mapping[str, object] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class ToolCall:
+    """What a model asks for. `arguments` is its own text: JSON if the model kept its word, to be checked by you."""
+
+    id: str
+    name: str
+    arguments: str
+
 
 @attrs.frozen
 class ChatMessage:
-    """One message of a conversation."""
+    """One message of a conversation.
+
+    An assistant's message may carry the `tool_calls` it asked for; a message of the role `tool` answers the one
+    called `tool_call_id`.
+    """
 
     role: Role
     content: str
+    tool_calls: tuple[ToolCall, ...] = attrs.field(default=(), kw_only=True)
+    tool_call_id: str | None = attrs.field(default=None, kw_only=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -43,8 +72,14 @@ class ChatRequest:
     seed: int | None = None
     schema: Mapping[str, object] | None = None
     schema_name: str = "answer"
+    top_p: float | None = None
+    stop: tuple[str, ...] = ()
+    tools: tuple[ToolSpec, ...] = ()
+    tool_choice: str | None = None
+    """`auto`, `none`, `required`, or the name of a tool; None leaves it to the server."""
     role: str = "planner"
     """Who asks (planner, verifier, tool ...): for limits, logs and the scripted model."""
+    priority: Priority = "interactive"
 
 
 @attrs.frozen(kw_only=True)
@@ -84,6 +119,12 @@ class ChatReply:
     model: str = ""
     finish_reason: str = "stop"
     usage: Usage = Usage()
+    tool_calls: tuple[ToolCall, ...] = ()
+    """What the model asks for instead of answering, if `tools` were offered."""
+    limits: ServerLimits | None = None
+    """What the server said of its rate limits with this answer."""
+    cached: bool = False
+    """Whether this is an earlier answer to the same request, for which nothing was sent."""
 
 
 @attrs.frozen(kw_only=True)
@@ -126,6 +167,24 @@ class Embedder(Protocol):
 
     async def aclose(self) -> None:
         """Close what is open. Idempotent."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class EmbedReply:
+    """Vectors that cost something: one a text, in order, and what the server counted."""
+
+    vectors: tuple[Vector, ...]
+    usage: Usage = Usage()
+    limits: ServerLimits | None = None
+
+
+@runtime_checkable
+class MeteredEmbedder(Embedder, Protocol):
+    """Port: an embedder whose calls are limited and counted: an endpoint."""
+
+    async def embed_metered(self, texts: Sequence[str]) -> EmbedReply:
+        """The same as `embed`, with what it used. Raises `LLMError` kinds."""
         ...
 
 

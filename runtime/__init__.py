@@ -100,6 +100,7 @@ from ._ready import ReadySet, critical_path, rank, sequential
 from ._ref import Ref
 from ._refs import INDEX, ITEM, Compiled
 from ._resolver import resolver
+from ._server_limits import ServerLimits
 from ._spec import (
     KILLED,
     NORMAL,
@@ -222,6 +223,7 @@ __all__ = [
     "Resumed",
     "RunError",
     "Seconds",
+    "ServerLimits",
     "Shutdown",
     "SpecError",
     "Spend",

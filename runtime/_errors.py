@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     from ._actor import Actor
     from ._administration import SupervisorRef
     from ._ref import Ref
+    from ._server_limits import ServerLimits
     from ._spec import ExitReason
 
 ChildProblem = Literal[
@@ -348,7 +349,8 @@ class PermissionRefused(ToolError):
 class LLMError(TrouperError):
     """The model could not be asked, or its answer cannot be used.
 
-    `retry_after` is the server's own wish in seconds, where it gave one; `said` what it answered.
+    `retry_after` is the server's own wish in seconds, where it gave one; `said` what it answered; `limits` what its
+    headers said of its rate limits.
     """
 
     kind = "llm"
@@ -361,6 +363,7 @@ class LLMError(TrouperError):
         self.status = status
         self.retry_after = retry_after
         self.said = said
+        self.limits: ServerLimits | None = None
 
 
 class RateLimited(LLMError):
