@@ -40,6 +40,13 @@ class Embed(Ask[tuple[Vector, ...]]):
     texts: tuple[str, ...]
 
 
+@attrs.frozen
+class EmbedEach(Ask[tuple[Vector | LLMError, ...]]):
+    """One vector a text, in order, or the error of that text alone: one that cannot be embedded fails no other."""
+
+    texts: tuple[str, ...]
+
+
 @attrs.frozen(kw_only=True)
 class EmbeddingStatistics:
     """Counters of one incarnation: `items` texts went out in `calls`; the rest was cached or shared."""
@@ -129,6 +136,24 @@ class EmbeddingBatcher(Actor):
                 self._release(items)
         missing = iter(items)
         return tuple(found[text] if text in found else _result(next(missing)) for text in message.texts)
+
+    @handler(concurrent=MOST_ASKS, raises=(LLMError,))
+    async def embed_each(self, message: EmbedEach) -> tuple[Vector | LLMError, ...]:
+        """Embed texts, each for itself. Cancelled: as `embed`.
+
+        Raises:
+            LLMError: no text could be embedded because the embedder could not be asked.
+        """
+        self._count(asks=1, texts=len(message.texts))
+        found = await self._cached(message.texts)
+        async with trio.open_nursery() as flights:
+            items = [self._item(text) for text in message.texts if text not in found]
+            try:
+                await self._wait(items, flights)
+            finally:
+                self._release(items)
+        missing = iter(items)
+        return tuple(found[text] if text in found else _each(next(missing)) for text in message.texts)
 
     # ------------------------------------------------------------ waiting
     async def _cached(self, texts: Sequence[str]) -> dict[str, Vector]:
@@ -273,6 +298,12 @@ class EmbeddingBatcher(Actor):
     def _count(self, **more: int) -> None:
         counts = self._counts
         self._counts = attrs.evolve(counts, **{name: getattr(counts, name) + n for name, n in more.items()})
+
+
+def _each(item: _Item) -> Vector | LLMError:
+    if isinstance(item.error, BadRequest | BadResponse):
+        return item.error
+    return _result(item)
 
 
 def _result(item: _Item) -> Vector:

@@ -13,8 +13,9 @@ from typing import Literal, Protocol, runtime_checkable
 
 import attrs
 
-from trouper.runtime import ServerLimits
+from trouper.runtime import Seconds, ServerLimits
 
+from .chunking import Chunk, Shape
 from .tool_context import ToolContext
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -151,6 +152,16 @@ class ChatModel(Protocol):
 
     async def aclose(self) -> None:
         """Close what is open. Idempotent."""
+        ...
+
+
+class TokenCounter(Protocol):
+    """Port: a model's own tokenizer."""
+
+    name: str
+
+    def count(self, text: str) -> int:
+        """How many tokens `text` is. For any text, also for half a character; takes about a microsecond a token."""
         ...
 
 
@@ -293,6 +304,156 @@ class EmbeddingCache(Protocol):
         ...
 
 
+# ---------------------------------------------------------------- documents
+@attrs.frozen(kw_only=True)
+class FoundFile:
+    """A file that may be indexed: its absolute path."""
+
+    path: str
+    size: int
+
+
+@attrs.frozen(kw_only=True)
+class SkippedFile:
+    """A file, or a directory, that is not indexed, and why."""
+
+    path: str
+    reason: str
+
+
+@attrs.frozen(kw_only=True)
+class Found:
+    """What lies below the `roots` that were asked for; both lists in the order of their paths."""
+
+    roots: tuple[str, ...]
+    files: tuple[FoundFile, ...]
+    skipped: tuple[SkippedFile, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class ReadDocument:
+    """The text of a file. `digest` is that of its bytes, `recipe` names the way in which text was made of them.
+
+    `lines` has the line of the file for each line of the text, where they differ (empty: they are the same), and
+    `pages` the offsets at which pages begin, where there are any.
+    """
+
+    path: str
+    digest: bytes
+    size: int
+    changed: int
+    """When the file was last changed, in nanoseconds."""
+    text: str
+    shape: Shape
+    recipe: str
+    pages: tuple[int, ...] = ()
+    lines: tuple[int, ...] = ()
+
+
+class DocumentSource(Protocol):
+    """Port: the files that are indexed."""
+
+    async def find(self, paths: Sequence[str]) -> Found:
+        """The files at and below `paths`. Raises `DocumentsRefused` if one of them is not there."""
+        ...
+
+    async def read(self, path: str, *, unless: bytes | None = None) -> ReadDocument | SkippedFile | None:
+        """The text of a file; None if the digest of its bytes is `unless`."""
+        ...
+
+    async def changed(self, paths: Sequence[str]) -> tuple[tuple[int, int] | None, ...]:
+        """Size and time of the last change (nanoseconds) of each file now; None if it is gone."""
+        ...
+
+    @property
+    def recipe(self) -> str:
+        """How text is made of files here: what was made in another way is read again."""
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class KnownDocument:
+    """What the store knows of a file."""
+
+    digest: bytes
+    recipe: str
+    embedder: str
+
+
+@attrs.frozen(kw_only=True)
+class NewDocument:
+    """A file with its pieces, each with its vector, or None where nothing of it could be embedded."""
+
+    document: ReadDocument
+    recipe: str
+    embedder: str
+    pieces: tuple[tuple[Chunk, Vector | None], ...]
+
+
+@attrs.frozen(kw_only=True)
+class PassageRow:
+    """A piece of a document as the store has it; its lines are those of the file."""
+
+    id: int
+    path: str
+    text: str
+    first_line: int
+    last_line: int
+    page: int | None = None
+    headings: tuple[str, ...] = ()
+    size: int = 0
+    changed: int = 0
+    """Size and time of the file when it was read."""
+
+
+@attrs.frozen(kw_only=True)
+class DocumentCounts:
+    """How much is indexed."""
+
+    files: int = 0
+    passages: int = 0
+
+
+class DocumentStore(Protocol):
+    """Port: indexed documents (SQLite). Each method is one transaction; all raise `DocumentsFailed`."""
+
+    async def known(self) -> Mapping[str, KnownDocument]:
+        """Every indexed file by its path."""
+        ...
+
+    async def replace(self, documents: Sequence[NewDocument]) -> None:
+        """Put these files in the place of what was known of them, all or none."""
+        ...
+
+    async def remove(self, paths: Sequence[str]) -> int:
+        """Forget these files; gives how many were known."""
+        ...
+
+    async def passages(self, ids: Sequence[int]) -> tuple[PassageRow, ...]:
+        """The pieces that exist, in the order asked."""
+        ...
+
+    async def matching(self, query: str, k: int) -> tuple[tuple[int, float], ...]:
+        """At most `k` pieces that share words with `query`, best first, with a score that is larger for better ones."""
+        ...
+
+    async def vectors(self, embedder: str) -> tuple[tuple[int, Vector], ...]:
+        """The vectors that this embedder made, with the ids of their pieces, in order."""
+        ...
+
+    async def counts(self) -> DocumentCounts:
+        """How much there is."""
+        ...
+
+    async def generation(self) -> int:
+        """Which state this is: it grows with each change, by whatever process."""
+        ...
+
+    async def aclose(self) -> None:
+        """Close. Idempotent."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class ProcessCall:
     """One call of a tool that is to run in a process of its own."""
@@ -318,6 +479,32 @@ class ProcessHost(Protocol):
             ToolError: what the function raised there, of the same kind.
             ToolDied: the process ended without a result.
         """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class Spent:
+    """Requests that went together under one scope of rate limits, `age` seconds ago."""
+
+    scope: str
+    requests: int
+    tokens: int
+    age: Seconds = 0.0
+
+
+class SpendLog(Protocol):
+    """Port: what the last minute has used of rate limits, so that the next process knows it. It never raises."""
+
+    def load(self) -> Sequence[Spent]:
+        """What was spent within the last minute, by whatever process."""
+        ...
+
+    def note(self, spent: Sequence[Spent]) -> None:
+        """This goes now. It is written down when this returns, or said in the log that it cannot be."""
+        ...
+
+    def close(self) -> None:
+        """Let go of it. Idempotent."""
         ...
 
 

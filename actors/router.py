@@ -41,7 +41,7 @@ AGENTS: tuple[Agent, ...] = (
     Agent(
         name="memory",
         kinds=frozenset({"memory", "report", "analysis"}),
-        tools=("remember", "recall", "summarize", "create_report", "reply"),
+        tools=("remember", "recall", "search_documents", "summarize", "create_report", "reply"),
         max_steps=16,
     ),
     Agent(
@@ -57,6 +57,7 @@ AGENTS: tuple[Agent, ...] = (
             "calculate",
             "remember",
             "recall",
+            "search_documents",
             "reply",
         ),
     ),

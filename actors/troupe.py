@@ -15,6 +15,8 @@ from trouper.runtime import Actor, Backoff, Budget, ChildSpec, Journal, Supervis
 
 from .batcher import Batching, EmbeddingBatcher
 from .catalogue import Catalogue
+from .chunking import Chunking
+from .documents import Documents
 from .executor import Executor
 from .goal_run import RunSettings
 from .intent import IntentAnalyst
@@ -25,7 +27,16 @@ from .model_spending import Prices
 from .orchestrator import MemoryUpdates, Orchestrator
 from .permissions import PermissionPolicy
 from .planner import Planner, PlannerMode
-from .protocols import ChatModel, Embedder, EmbeddingCache, Evidence, MemoryStore, VectorIndex
+from .protocols import (
+    ChatModel,
+    DocumentSource,
+    DocumentStore,
+    Embedder,
+    EmbeddingCache,
+    Evidence,
+    MemoryStore,
+    VectorIndex,
+)
 from .router import Router
 from .run_place import ParallelExecution, Verification
 from .tool import Tool
@@ -45,6 +56,9 @@ class Ports:
     snapshot: str | None
     """Where the index is written down."""
     cache: EmbeddingCache | None
+    documents: DocumentStore
+    files: DocumentSource
+    """What may be indexed."""
     evidence: Evidence
     journal: Journal
     """Where the records of runs are kept; outlives every incarnation of everyone."""
@@ -76,6 +90,8 @@ class Settings:
     max_tokens: int | None = None
     batching: Batching = attrs.field(factory=Batching)
     memory: MemoryDefaults = attrs.field(factory=MemoryDefaults)
+    chunking: Chunking = attrs.field(factory=Chunking)
+    document_batch: int = 100
     workspace: str
     policy: PermissionPolicy
     intensity: int = 3
@@ -105,6 +121,15 @@ def cast(tools: Mapping[str, Tool], ports: Ports, settings: Settings) -> Supervi
         embedder=ports.embedder.name,
         snapshot=ports.snapshot,
         defaults=settings.memory,
+    )
+    documents = make(
+        Documents,
+        ports.documents,
+        ports.files,
+        ports.new_index,
+        embedder=ports.embedder.name,
+        chunking=settings.chunking,
+        batch_size=settings.document_batch,
     )
     planner = make(Planner, settings.planner, max_repairs=settings.max_repairs, keep_templates=settings.keep_templates)
     executor = make(
@@ -136,6 +161,7 @@ def cast(tools: Mapping[str, Tool], ports: Ports, settings: Settings) -> Supervi
             child("llm", door),
             child("batcher", make(EmbeddingBatcher, ports.embedder, cache=ports.cache, batching=settings.batching)),
             child("memory", memory),
+            child("documents", documents),
             child("catalogue", make(Catalogue, tools, cache=settings.cache_catalogue)),
             child("intent", IntentAnalyst),
             child("router", make(Router, tuple(tools))),

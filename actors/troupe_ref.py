@@ -20,6 +20,7 @@ from trouper.runtime import (
     parse_plan,
 )
 
+from .documents import IndexDocuments, IndexReport, Passage, SearchDocuments
 from .memory import Forget, Recall, Recalled, Remember
 from .messages import Approve, Execute, MakePlan, Planned, ResumeRun, RunPlan, RunText, Settle
 from .orchestrator import check_goal
@@ -28,6 +29,9 @@ from .planner import PlannerMode
 from .tool import Tool
 
 log: logging.Logger = logging.getLogger("trouper.troupe")
+
+MOST_INDEXING: float = 86_400.0
+"""Seconds that indexing may take where nobody says otherwise; what was interrupted goes on from where it was."""
 
 GRACE = 15.0
 """Seconds that a run may need beyond its own deadline to say how it ended."""
@@ -61,6 +65,7 @@ class Troupe:
         self._orchestrator = supervisor.child("orchestrator")
         self._planner = supervisor.child("planner")
         self._memory = supervisor.child("memory")
+        self._documents = supervisor.child("documents")
         self._supervisor = supervisor
 
     async def execute(
@@ -215,6 +220,28 @@ class Troupe:
     async def forget(self, ids: Sequence[int]) -> int:
         """Erase memories for good; gives how many there were."""
         return await self._memory.ask(Forget(ids=tuple(ids)))
+
+    async def index_documents(self, paths: str | Sequence[str], *, timeout: float = MOST_INDEXING) -> IndexReport:
+        """Bring the index of documents up to date with the files at and below `paths`, within `timeout` seconds.
+
+        Cancelled: what was written stays, and the next attempt goes on from there.
+
+        Raises:
+            DocumentsRefused: a path is not there; nothing was done.
+            LLMError: embeddings could not be had; what was written before stays.
+            DocumentsFailed: the store failed; what was written before stays.
+        """
+        given = (paths,) if isinstance(paths, str) else tuple(paths)
+        return await self._documents.ask(IndexDocuments(given), timeout=timeout)
+
+    async def search_documents(self, query: str, k: int = 5) -> tuple[Passage, ...]:
+        """The passages of indexed documents that answer `query` best, at most `k`, best first.
+
+        Raises:
+            DocumentsRefused: the query is empty or far too long, or `k` makes no sense.
+            DocumentsFailed: the store could not be read.
+        """
+        return await self._documents.ask(SearchDocuments(query, k))
 
     def events(self, capacity: int = 1024) -> EventStream:
         """What happens, from supervision to steps: `with troupe.events() as events: async for event in events`."""

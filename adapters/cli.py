@@ -13,6 +13,7 @@ from trouper._version import __version__
 
 from .cli_demo import demo
 from .cli_doctor import doctor
+from .cli_documents import index, search
 from .cli_exit import ExitCode
 from .cli_memory import recall, remember
 from .cli_output import complain
@@ -32,7 +33,8 @@ def trouper() -> None:
     """
 
 
-for _command in (run_command, plan, check, exec_, runs, show, approve, resume, remember, recall, demo, doctor):
+_RUNS = (run_command, plan, check, exec_, runs, show, approve, resume)
+for _command in (*_RUNS, remember, recall, index, search, demo, doctor):
     trouper.add_command(_command)
 
 

@@ -12,6 +12,7 @@ import click
 from trouper.actors.outcome import Outcome, RunStatus
 from trouper.runtime import (
     ConfigError,
+    DocumentsRefused,
     GoalRefused,
     MemoryRefused,
     PlanError,
@@ -100,7 +101,7 @@ def ending_of(error: BaseException) -> Ending:
         return Ending(ExitCode.BAD_INPUT, str(error), problems_json(error))
     if isinstance(error, ConfigError):
         return Ending(ExitCode.BAD_INPUT, str(error), {**body, "problems": [attrs.asdict(p) for p in error.problems]})
-    if isinstance(error, MemoryRefused | RunError):
+    if isinstance(error, MemoryRefused | DocumentsRefused | RunError):
         return Ending(ExitCode.BAD_INPUT, str(error), body)
     if isinstance(error, click.ClickException):
         told = {"kind": "bad_input", "message": error.format_message()}

@@ -15,7 +15,7 @@ from .cli_options import Call
 from .cli_output import stderr_is_terminal, tell
 from .cli_signals import run_until_signalled
 from .cli_tools import load_tools
-from .progress import Screen
+from .progress import Screen, View
 from .progress_log import level_of, logging_to, write_line
 
 if TYPE_CHECKING:
@@ -40,12 +40,17 @@ class Session:
     screen: Screen | None
     asker: TerminalAsker | None
 
-    async def watched(self, work: Callable[[], Awaitable[T]], *, before: Outcome | None = None) -> T:
-        """Do `work` under the live view, where there is one; `before` is what a run that goes on had come to."""
+    async def watched(
+        self, work: Callable[[], Awaitable[T]], *, before: Outcome | None = None, view: View | None = None
+    ) -> T:
+        """Do `work` under the live view, where there is one; `before` is what a run that goes on had come to.
+
+        `view` is what to show instead of the steps of a run.
+        """
         if self.screen is None:
             return await work()
         with self.troupe.events() as events:
-            return await self.screen.watch(events, work, before=before)
+            return await self.screen.watch(events, work, before=before, view=view)
 
     async def in_time(self, work: Callable[[], Awaitable[T]]) -> T:
         """Do `work` within `--timeout`.

@@ -14,7 +14,7 @@ from typing import Literal
 
 import attrs
 
-from .config_rules import Secret, flag, real, secret, section, text, whole
+from .config_rules import Secret, flag, names, real, secret, section, table, text, whole
 
 Leave = Literal["allow", "ask", "deny"]
 
@@ -46,6 +46,7 @@ class RateLimiting:
     tpm_limit: int = whole(2_000_000, low=1, high=1_000_000_000_000)
     burst_size: int = whole(100, low=1, high=1_000_000)
     safety_margin: float = real(0.9, low=0, high=1, above=True)
+    adaptive_concurrency: bool = flag(default=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -77,6 +78,8 @@ class BatchEmbeddings:
     enabled: bool = flag(default=True)
     batch_size: int = whole(100, low=1, high=2048)
     max_concurrent_batches: int = whole(2, low=1, high=64)
+    max_tokens: int = whole(100_000, low=1, high=100_000_000)
+    linger: float = real(0.005, low=0, high=1)
 
 
 @attrs.frozen(kw_only=True)
@@ -86,6 +89,9 @@ class Caching:
     tool_catalog: bool = flag(default=True)
     prompt_templates: bool = flag(default=True)
     embeddings: bool = flag(default=True)
+    embeddings_half: bool = flag(default=False)
+    responses_ttl: float = real(86_400.0, low=0, high=3_153_600_000, above=True)
+    responses: Literal["off", "deterministic", "all"] = text("deterministic", choices=("off", "deterministic", "all"))
 
 
 @attrs.frozen(kw_only=True)
@@ -112,7 +118,7 @@ class Performance:
 class Planner:
     """Who turns a goal into a plan; `auto` is the model if one is configured, else the rules."""
 
-    mode: Literal["auto", "rules", "llm"] = text("auto", choices=("auto", "rules", "llm"))
+    mode: Literal["auto", "rules", "llm", "local-form"] = text("auto", choices=("auto", "rules", "llm", "local-form"))
     max_repairs: int = whole(2, low=0, high=10)
     max_replans: int = whole(2, low=0, high=10)
 
@@ -123,6 +129,49 @@ class Prices:
 
     prompt: float = real(0.0, low=0, high=1_000_000)
     completion: float = real(0.0, low=0, high=1_000_000)
+    cached: float | None = real(None, low=0, high=1_000_000)
+
+
+Charge = Literal["auto", "estimate", "actual"]
+CHARGES: tuple[Charge, ...] = ("auto", "estimate", "actual")
+
+DEFAULT_MODEL = "default"
+"""The name of the model that `llm` itself describes."""
+LOCAL_MODEL = "local"
+"""The name of the model that `local_llm` describes."""
+
+
+@attrs.frozen(kw_only=True)
+class LlmModel:
+    """One more model; what it leaves out is as in `llm`, but a key is never sent to another address."""
+
+    base_url: str | None = text(None, check=_url_problem)
+    api_key: Secret | None = secret()
+    model: str | None = text(None)
+    timeout: float | None = real(None, low=0, high=3600, above=True)
+    max_tokens: int | None = whole(None, low=1, high=10_000_000)
+    prices: Prices = section(Prices)
+    charge: Charge | None = text(None, choices=CHARGES)
+    rpm_limit: int | None = whole(None, low=1, high=1_000_000_000)
+    tpm_limit: int | None = whole(None, low=1, high=1_000_000_000_000)
+
+
+@attrs.frozen(kw_only=True)
+class Roles:
+    """Which models answer whom, in the order in which they are tried; empty: the default."""
+
+    planner: tuple[str, ...] = names()
+    verifier: tuple[str, ...] = names()
+    summariser: tuple[str, ...] = names()
+    tool: tuple[str, ...] = names()
+
+
+@attrs.frozen(kw_only=True)
+class BreakerSettings:
+    """When a model that fails is left alone, and for how many seconds."""
+
+    failures: int = whole(5, low=1, high=1000)
+    cooldown: float = real(15.0, low=0, high=3600, above=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -136,11 +185,54 @@ class Llm:
     max_retries: int = whole(2, low=0, high=20)
     max_tokens: int | None = whole(None, low=1, high=10_000_000)
     prices: Prices = section(Prices)
+    charge: Charge = text("auto", choices=CHARGES)
+    rpm_limit: int | None = whole(None, low=1, high=1_000_000_000)
+    tpm_limit: int | None = whole(None, low=1, high=1_000_000_000_000)
+    warm_up: int = whole(0, low=0, high=1000)
+    http2: bool = flag(default=False)
+    ca_file: str | None = text(None)
+    models: Mapping[str, LlmModel] = table(LlmModel)
+    roles: Roles = section(Roles)
+    breaker: BreakerSettings = section(BreakerSettings)
+
+    def __attrs_post_init__(self) -> None:
+        taken = sorted({DEFAULT_MODEL, LOCAL_MODEL} & set(self.models))
+        if taken:
+            raise ValueError(f"models: {taken[0]!r} is the name of a model that is described elsewhere; take another")
+        known = {DEFAULT_MODEL, LOCAL_MODEL, *self.models}
+        for role, chain in attrs.asdict(self.roles).items():
+            if unknown := [name for name in chain if name not in known]:
+                raise ValueError(
+                    f"roles.{role}: there is no model {unknown[0]!r}; known are {', '.join(sorted(known))}"
+                )
 
     @property
     def configured(self) -> bool:
         """Whether there is a model to ask: a key, or an address of one's own."""
         return self.api_key is not None or self.base_url is not None
+
+
+def _sha256_problem(digest: str) -> str | None:
+    return None if re.fullmatch(r"[0-9a-fA-F]{64}", digest) else "must be 64 hexadecimal digits, as `sha256sum` prints"
+
+
+@attrs.frozen(kw_only=True)
+class LocalLlm:
+    """A model in a file of one's own, run by a child process; off without `gguf`."""
+
+    gguf: str | None = text(None)
+    sha256: str | None = text(None, check=_sha256_problem)
+    threads: int | None = whole(None, low=1, high=1024)
+    slots: int = whole(2, low=1, high=64)
+    context: int = whole(4096, low=256, high=10_000_000)
+    idle_stop: float = real(300.0, low=0, high=86_400, above=True)
+    start_timeout: float = real(60.0, low=0, high=3600, above=True)
+    cache_ram_mb: int = whole(256, low=0, high=1_000_000)
+    cache_dir: str | None = text(None)
+
+    def __attrs_post_init__(self) -> None:
+        if self.gguf is not None and self.sha256 is None:
+            raise ValueError("gguf needs sha256, so that no other file is ever taken for it: see `sha256sum FILE`")
 
 
 @attrs.frozen(kw_only=True)
@@ -151,6 +243,9 @@ class Embeddings:
         "auto", choices=("auto", "wordllama", "openai", "hash")
     )
     model: str | None = text(None)
+    base_url: str | None = text(None, check=_url_problem)
+    api_key: Secret | None = secret()
+    dimensions: int | None = whole(None, low=1, high=100_000)
 
 
 @attrs.frozen(kw_only=True)
@@ -160,6 +255,14 @@ class MemorySettings:
     path: str | None = text(None)
     k: int = whole(5, low=1, high=1000)
     min_score: float = real(0.0, low=-1, high=1)
+    namespace: str = text("default")
+    ttl: float | None = real(None, low=0, high=3_153_600_000, above=True)
+    near_duplicates: Literal["keep", "merge", "refuse"] = text("keep", choices=("keep", "merge", "refuse"))
+    near_threshold: float = real(0.97, low=0, high=1, above=True)
+    index: Literal["auto", "flat", "ivf", "hnsw", "numpy"] = text(
+        "auto", choices=("auto", "flat", "ivf", "hnsw", "numpy")
+    )
+    hybrid: bool = flag(default=True)
 
     def file(self, environ: Mapping[str, str] | None = None) -> Path:
         """The file of the memories, by XDG's rule when `path` is not given; index and cache lie beside it."""
@@ -168,6 +271,25 @@ class MemorySettings:
         home = (os.environ if environ is None else environ).get("XDG_DATA_HOME", "")
         base = Path(home) if Path(home).is_absolute() else Path("~/.local/share").expanduser()
         return base / "trouper" / "memory.sqlite"
+
+
+@attrs.frozen(kw_only=True)
+class DocumentSettings:
+    """What is indexed, in which pieces, and where."""
+
+    path: str | None = text(None)
+    chunk_chars: int = whole(1200, low=100, high=20_000)
+    overlap_chars: int = whole(150, low=0, high=10_000)
+    max_file_mb: float = real(20.0, low=0, high=10_000, above=True)
+    batch_size: int = whole(100, low=1, high=2048)
+
+    def __attrs_post_init__(self) -> None:
+        if self.overlap_chars * 2 > self.chunk_chars:
+            raise ValueError(f"overlap_chars ({self.overlap_chars}) must be at most half of chunk_chars")
+
+    def file(self, memory: Path) -> Path:
+        """The file of the indexed documents; beside the memory's file when `path` is not given."""
+        return Path(self.path).expanduser() if self.path is not None else memory.with_name("documents.sqlite")
 
 
 @attrs.frozen(kw_only=True)
@@ -232,6 +354,7 @@ class Verifier:
     timeout: float = real(30.0, low=0, high=3600, above=True)
     threshold: float = real(0.8, low=0, high=1)
     below_threshold: Literal["mark", "replan"] = text("mark", choices=("mark", "replan"))
+    model: bool = flag(default=False)
 
 
 @attrs.frozen(kw_only=True)
@@ -279,8 +402,10 @@ class Config:
 
     planner: Planner = section(Planner)
     llm: Llm = section(Llm)
+    local_llm: LocalLlm = section(LocalLlm)
     embeddings: Embeddings = section(Embeddings)
     memory: MemorySettings = section(MemorySettings)
+    documents: DocumentSettings = section(DocumentSettings)
     tools: Tools = section(Tools)
     permissions: Permissions = section(Permissions)
     run: Run = section(Run)

@@ -15,7 +15,7 @@ from typing import Any, Literal, NoReturn, TypeVar, cast
 import attrs
 
 S = TypeVar("S")
-Kind = Literal["bool", "int", "float", "str", "secret"]
+Kind = Literal["bool", "int", "float", "str", "secret", "names", "table"]
 
 WORDS: dict[Kind, str] = {
     "bool": "true or false",
@@ -23,9 +23,15 @@ WORDS: dict[Kind, str] = {
     "float": "a number",
     "str": "text",
     "secret": "text or a reference such as ${OPENAI_API_KEY}",
+    "names": "a list of names",
+    "table": "names, each with keys of its own",
 }
 
 _SECTION = "section"
+_ENTRY = "entry"
+
+MOST_NAMES = 64
+"""Of a list of names, and of a table."""
 
 
 class Secret:
@@ -69,6 +75,10 @@ def _is_kind(value: object, kind: Kind) -> bool:
         return isinstance(value, Secret)
     if kind == "str":
         return isinstance(value, str)
+    if kind == "names":
+        return isinstance(value, list | tuple) and all(isinstance(name, str) and name.strip() for name in value)
+    if kind == "table":
+        return isinstance(value, Mapping)
     numbers = (int,) if kind == "int" else (int, float)
     return isinstance(value, numbers) and not isinstance(value, bool)
 
@@ -120,6 +130,8 @@ class Rule:
             return f"needs {self.wants()}, got {spoken(value)}{self._quotes(value)}"
         if isinstance(value, str):
             return self._text_problem(value)
+        if isinstance(value, list | tuple | Mapping):
+            return _names_problem(list(value))
         if isinstance(value, int | float) and not isinstance(value, bool) and not self._within(value):
             return f"must be {self.span()}, got {_short(value)}"
         return None
@@ -168,6 +180,18 @@ class Rule:
         return "; write it without exponent" if re.fullmatch(r"[-+]?[0-9.]+[eE][-+]?[0-9]+", value) else ""
 
 
+def _names_problem(names: list[str]) -> str | None:
+    if len(names) > MOST_NAMES:
+        return f"has {len(names)} names, more than the {MOST_NAMES} that are allowed"
+    twice = next((name for i, name in enumerate(names) if name in names[:i]), None)
+    return f"names {twice!r} twice" if twice is not None else None
+
+
+def _as_tuple(value: object) -> object:
+    """A list of names as it is kept; everything else is left for the rule to judge."""
+    return tuple(value) if isinstance(value, list) else value
+
+
 def _as_float(value: object) -> object:
     """An int where a float stands is fine; everything else is left for the rule to judge."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**53:
@@ -200,8 +224,24 @@ def text(
     return attrs.field(default=default, validator=rule)
 
 
-def secret(environ: str) -> Any:
-    """A key that holds a secret; absent, the environment variable `environ` fills it."""
+def names() -> Any:
+    """A key that is a list of names, none of them twice; empty by default."""
+    return attrs.field(default=(), converter=_as_tuple, validator=Rule(kind="names"))
+
+
+def table(cls: type[S]) -> Any:
+    """A key under which any name may stand, each with the keys of `cls`; empty by default."""
+    return attrs.field(factory=dict, validator=Rule(kind="table"), metadata={_ENTRY: cls})
+
+
+def entry_of(attribute: attrs.Attribute[Any]) -> type[Any] | None:
+    """The class of a table's entries; `None` for every other key."""
+    found: type[Any] | None = attribute.metadata.get(_ENTRY)
+    return found
+
+
+def secret(environ: str = "") -> Any:
+    """A key that holds a secret; absent, the environment variable `environ` fills it, if there is one."""
     return attrs.field(default=None, validator=Rule(kind="secret", optional=True, environ=environ))
 
 

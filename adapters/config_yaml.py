@@ -20,7 +20,7 @@ from trouper.runtime import ConfigError, ConfigProblem
 
 from .config_document import FILE, MAX_BYTES, MAX_DEPTH, UNREADABLE, Document, KeyPath, dotted, parse_yaml
 from .config_model import Config
-from .config_rules import Rule, Secret, rule_of, section_of, spoken
+from .config_rules import Rule, Secret, entry_of, rule_of, section_of, spoken
 
 S = TypeVar("S")
 
@@ -176,6 +176,8 @@ class _Walk:
         rule = rule_of(field)
         if rule.kind == "secret":
             return self._secret(rule, value, path)
+        if (entry := entry_of(field)) is not None:
+            return self._table(entry, rule, value, path)
         if isinstance(value, str) and _REFERENCE.search(value):
             self._problem(path, "${NAME} stands for a secret only; write the value itself")
             return None
@@ -183,10 +185,20 @@ class _Walk:
             self._problem(path, why)
         return value
 
+    def _table(self, entry: type[Any], rule: Rule, value: object, path: KeyPath) -> object:
+        """Names of the user's own, each with a section."""
+        if value is None or value is attrs.NOTHING:
+            return attrs.NOTHING
+        if why := rule.problem(value):
+            self._problem(path, why)
+            return None
+        named = cast("Mapping[str, object]", value)
+        return {str(name): self.section(entry, section, (*path, str(name))) for name, section in named.items()}
+
     def _secret(self, rule: Rule, value: object, path: KeyPath) -> object:
         """A reference becomes what the environment says, absent if that is nothing."""
         if value is attrs.NOTHING:
-            value = f"${{{rule.environ}}}"
+            value = f"${{{rule.environ}}}" if rule.environ else None
         if value is None or isinstance(value, Secret):
             return value
         # Whatever stands here may be a key that somebody wrote without quotes: it is not shown.

@@ -1,4 +1,4 @@
-"""The live view of a run on a terminal: its levels and steps, redrawn a few times a second.
+"""The live view of what goes on, on a terminal: a run with its levels and steps, redrawn a few times a second.
 
 The view may be wrong, late or gone; the run may not notice. So it only reads events, from a bounded buffer that
 drops what it cannot take; it draws into memory, and a thread carries the finished frame to the terminal: one that
@@ -17,17 +17,17 @@ import sys
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import attrs
 import trio
 
 from trouper.actors.outcome import Outcome
-from trouper.runtime import EventStream, Seconds
+from trouper.runtime import Event, EventStream, Seconds
 
 from .cli_output import plain
 from .progress_board import Board
-from .progress_lines import board_lines
+from .progress_lines import BoardView
 from .progress_log import write_line
 
 log: logging.Logger = logging.getLogger("trouper.progress")
@@ -42,6 +42,19 @@ MOST_LINES = 200
 """Log lines that wait for a frame; the oldest are dropped."""
 
 Writer = Callable[[bytes], Awaitable[None]]
+
+
+class View(Protocol):
+    """What is shown: it takes events in, and gives lines for a terminal."""
+
+    def take(self, event: Event) -> None:
+        """Note what has happened."""
+        ...
+
+    def lines(self, now: Seconds, *, width: int, height: int) -> list[str]:
+        """How it stands now: styled lines, each at most `width` wide, at most `height` of them."""
+        ...
+
 
 _HIDE_CURSOR, _SHOW_CURSOR = "\x1b[?25l", "\x1b[?25h"
 
@@ -95,26 +108,34 @@ class Screen:
         else:
             write_line(text)
 
-    async def watch(self, events: EventStream, work: Callable[[], Awaitable[T]], *, before: Outcome | None = None) -> T:
+    async def watch(
+        self,
+        events: EventStream,
+        work: Callable[[], Awaitable[T]],
+        *,
+        before: Outcome | None = None,
+        view: View | None = None,
+    ) -> T:
         """Do `work` and show `events` meanwhile; gives and raises what `work` does.
 
-        `before` is what a run that goes on had come to.
+        They are shown in `view`, as the steps of a run if None; `before` is what a run that goes on had come to.
 
         Cancelled: so is `work`; the view shows how it ended, within `LAST_FRAME`.
         """
         ended: list[T | Exception] = []
         finished = trio.Event()
         # Ended by `finished` and not by a cancellation, which would leave a frame half-written behind the last one.
-        view = trio.CancelScope(shield=True)
+        scope = trio.CancelScope(shield=True)
+        shown = view if view is not None else BoardView(Board(before=before))
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._show, events, finished, view, Board(before=before))
+            nursery.start_soon(self._show, events, finished, scope, shown)
             try:
                 ended.append(await work())
             except Exception as error:  # noqa: BLE001 - raised again below, outside of the nursery's group
                 ended.append(error)
             finally:
                 finished.set()
-                view.deadline = trio.current_time() + LAST_FRAME
+                scope.deadline = trio.current_time() + LAST_FRAME
         if isinstance(ended[0], Exception):
             raise ended[0]
         return ended[0]
@@ -127,11 +148,11 @@ class Screen:
                 await self._write(self._bytes(self._erase() + _SHOW_CURSOR))
             yield
 
-    async def _show(self, events: EventStream, finished: trio.Event, view: trio.CancelScope, board: Board) -> None:
+    async def _show(self, events: EventStream, finished: trio.Event, scope: trio.CancelScope, view: View) -> None:
         self._active = True
         try:
-            with view:
-                await self._redraw(events, finished, board)
+            with scope:
+                await self._redraw(events, finished, view)
         except Exception as error:  # noqa: BLE001 - a view that fails must not fail the run: it is reported
             self._active = False
             log.warning("the progress view has ended: %s", _named(error))
@@ -140,25 +161,25 @@ class Screen:
             while self._waiting:
                 write_line(self._waiting.popleft())
 
-    async def _redraw(self, events: EventStream, finished: trio.Event, board: Board) -> None:
+    async def _redraw(self, events: EventStream, finished: trio.Event, view: View) -> None:
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(_follow, board, events)
+            nursery.start_soon(_follow, view, events)
             while not finished.is_set():
-                await self._frame(board)
+                await self._frame(view)
                 with trio.move_on_after(FRAME):
                     await finished.wait()
             nursery.cancel_scope.cancel()
         for event in events.take_nowait():
-            board.take(event)
-        await self._frame(board, last=True)
+            view.take(event)
+        await self._frame(view, last=True)
 
-    async def _frame(self, board: Board, *, last: bool = False) -> None:
+    async def _frame(self, view: View, *, last: bool = False) -> None:
         async with self._drawing:
             size = self._size()
-            view = board_lines(board, trio.current_time(), width=size.width, height=size.height)
+            drawn = view.lines(trio.current_time(), width=size.width, height=size.height)
             lines = self._taken()
-            text = _HIDE_CURSOR + self._erase() + "".join(f"{line}\n" for line in (*map(plain, lines), *view))
-            self._height = 0 if last else len(view)
+            text = _HIDE_CURSOR + self._erase() + "".join(f"{line}\n" for line in (*map(plain, lines), *drawn))
+            self._height = 0 if last else len(drawn)
             try:
                 await self._write(self._bytes(text + (_SHOW_CURSOR if last else "")))
             except Exception:
@@ -183,6 +204,6 @@ def _named(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}"
 
 
-async def _follow(board: Board, events: EventStream) -> None:
+async def _follow(view: View, events: EventStream) -> None:
     async for event in events:
-        board.take(event)
+        view.take(event)

@@ -6,6 +6,10 @@ import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Literal
 
+import attrs
+
+from trouper.runtime import Event
+
 from .cli_output import plain
 from .progress_board import Board, Mark, Row
 
@@ -91,3 +95,18 @@ def _foot(board: Board, shown: int) -> Iterator[str]:
 
 def _one_line(text: str) -> str:
     return plain(" ".join(text[:500].split()))
+
+
+@attrs.frozen
+class BoardView:
+    """A board as a view."""
+
+    board: Board
+
+    def take(self, event: Event) -> None:
+        """Note what has happened."""
+        self.board.take(event)
+
+    def lines(self, now: float, *, width: int, height: int) -> list[str]:
+        """How the run stands now."""
+        return board_lines(self.board, now, width=width, height=height)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from trouper.actors.documents import Passage, SearchDocuments
 from trouper.actors.llm import Chat
 from trouper.actors.memory import Recall, Recalled, Remember
 from trouper.actors.permissions import PermissionPolicy
@@ -20,6 +21,7 @@ class Doors:
     def __init__(self) -> None:
         self.memory: Ref[Actor] | None = None
         self.llm: Ref[Actor] | None = None
+        self.documents: Ref[Actor] | None = None
 
     async def remember(self, texts: Sequence[str]) -> tuple[int, ...]:
         """Store facts."""
@@ -31,6 +33,11 @@ class Doors:
         assert self.memory is not None  # noqa: S101 - the same
         found = await self.memory.ask(Recall(query=query, k=k, kinds=("fact",)))
         return tuple(memory for memory in found if memory.score >= found[0].score / 2)
+
+    async def search_documents(self, query: str, k: int) -> tuple[Passage, ...]:
+        """Search indexed documents."""
+        assert self.documents is not None  # noqa: S101 - the same
+        return await self.documents.ask(SearchDocuments(query, k))
 
     async def ask_model(self, prompt_kind: str, text: str, question: str) -> str | None:
         """Have a model read `text`."""
@@ -57,7 +64,7 @@ def build_tools(
     model: bool,
 ) -> dict[str, Tool]:
     """The built-in tools, and the caller's own: one of the same name takes the place of a built-in."""
-    from . import tools_calc, tools_files, tools_memory, tools_reply, tools_text, tools_web
+    from . import tools_calc, tools_documents, tools_files, tools_memory, tools_reply, tools_text, tools_web
     from .file_access import FileAccess
 
     access = FileAccess(workspace, policy)
@@ -67,6 +74,7 @@ def build_tools(
         *tools_calc.make(),
         *tools_web.make(policy),
         *tools_memory.make(doors, lookup=store.get),
+        *tools_documents.make(doors.search_documents),
         *tools_reply.make(),
     ]
     seen: set[str] = set()

@@ -16,6 +16,7 @@ import attrs
 import trio
 
 from trouper.actors.batcher import Batching
+from trouper.actors.chunking import Chunking
 from trouper.actors.dispatch import EffectLimits
 from trouper.actors.goal_run import RunSettings
 from trouper.actors.memory import MemoryDefaults
@@ -147,6 +148,8 @@ def build_settings(config: Config, choice: PlannerChoice, workspace: Workspace, 
             max_concurrent_batches=batches.max_concurrent_batches,
         ),
         memory=MemoryDefaults(k=config.memory.k, min_score=config.memory.min_score),
+        chunking=Chunking(max_chars=config.documents.chunk_chars, overlap_chars=config.documents.overlap_chars),
+        document_batch=config.documents.batch_size,
         workspace=str(workspace.root),
         policy=policy,
         intensity=supervision.intensity,
@@ -288,6 +291,7 @@ async def open_troupe(
         supervisor = await where.start_supervisor(tree, name=where.free_name("troupe"))
         stack.push_async_callback(_bounded, supervisor.stop)
         doors.memory, doors.llm = supervisor.child("memory"), supervisor.child("llm")
+        doors.documents = supervisor.child("documents")
         troupe = Troupe(
             where,
             supervisor,
@@ -310,6 +314,8 @@ async def _open_ports(
     journal: Journal | None,
 ) -> Ports:
     """The ports of a configuration, each closed again in reverse order."""
+    from .document_files import DocumentFiles
+    from .store_documents import SqliteDocumentStore
     from .store_sqlite import SqliteMemoryStore
 
     file = config.memory.file()
@@ -325,6 +331,9 @@ async def _open_ports(
         stack.push_async_callback(_bounded, vectors.aclose)
     store = SqliteMemoryStore(file)
     stack.push_async_callback(_bounded, store.aclose)
+    documents, indexed = config.documents, config.documents.file(file)
+    passages = SqliteDocumentStore(indexed)
+    stack.push_async_callback(_bounded, passages.aclose)
     cache = build_cache(config, file)
     if cache is not None:
         stack.push_async_callback(_bounded, cache.aclose)
@@ -335,6 +344,8 @@ async def _open_ports(
         new_index=_new_index,
         snapshot=str(file.with_suffix(".faiss")),
         cache=cache,
+        documents=passages,
+        files=DocumentFiles(max_bytes=int(documents.max_file_mb * 1e6), apart=(file, indexed)),
         evidence=workspace,
         journal=journal if journal is not None else MemoryJournal(),
     )

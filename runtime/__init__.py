@@ -2,7 +2,8 @@
 
 from ._actor import Actor
 from ._administration import ChildCounts, ChildInfo, SupervisorRef
-from ._bucket import BucketStatistics, Lease, Limits, TokenBucket
+from ._breaker import Breaker, BreakerMemory, BreakerPass, BreakerRules, BreakerState
+from ._bucket import BucketStatistics, TokenBucket
 from ._budget import SPENDS, Budget, Ledger, Reservation, Spend, Spending
 from ._cell import ActorStatistics
 from ._child import ActorNode, CellState
@@ -28,6 +29,8 @@ from ._errors import (
     ConditionFailed,
     ConfigError,
     ConfigProblem,
+    DocumentsFailed,
+    DocumentsRefused,
     GoalRefused,
     HandlerStuck,
     Ignore,
@@ -97,6 +100,10 @@ from ._plan import (
 from ._plan_schema import plan_schema
 from ._plan_stream import PlanStream
 from ._ready import ReadySet, critical_path, rank, sequential
+from ._rate_books import RateBooks
+from ._rate_limits import Limits
+from ._rate_queue import Turn
+from ._rate_reports import Report
 from ._ref import Ref
 from ._refs import INDEX, ITEM, Compiled
 from ._resolver import resolver
@@ -125,12 +132,6 @@ from ._timers import Timer
 from ._topics import Feed
 
 __all__ = [
-    "INDEX",
-    "ITEM",
-    "KILLED",
-    "NORMAL",
-    "SHUTDOWN",
-    "SPENDS",
     "ActionCall",
     "ActionSignature",
     "Actor",
@@ -152,6 +153,11 @@ __all__ = [
     "BadRequest",
     "BadResponse",
     "BadResult",
+    "Breaker",
+    "BreakerMemory",
+    "BreakerPass",
+    "BreakerRules",
+    "BreakerState",
     "BucketStatistics",
     "Budget",
     "BudgetExceeded",
@@ -171,6 +177,8 @@ __all__ = [
     "CrashReport",
     "DeadLetter",
     "Directive",
+    "DocumentsFailed",
+    "DocumentsRefused",
     "Down",
     "Escalated",
     "Event",
@@ -182,13 +190,15 @@ __all__ = [
     "ForEach",
     "GoalRefused",
     "HandlerStuck",
+    "INDEX",
+    "ITEM",
     "Ignore",
     "InDoubt",
     "Items",
     "Journal",
     "JournalError",
+    "KILLED",
     "LLMError",
-    "Lease",
     "Ledger",
     "LengthCut",
     "Limits",
@@ -201,6 +211,7 @@ __all__ = [
     "ModelTimeout",
     "ModelUnavailable",
     "Monitor",
+    "NORMAL",
     "NotWaiting",
     "OnCancel",
     "Overflow",
@@ -212,16 +223,20 @@ __all__ = [
     "PlanStream",
     "PlanUnusable",
     "PlanningError",
+    "RateBooks",
     "RateLimited",
     "ReadySet",
     "Record",
     "Ref",
     "Refused",
+    "Report",
     "Reservation",
     "Restart",
     "RestartIntensityExceeded",
     "Resumed",
     "RunError",
+    "SHUTDOWN",
+    "SPENDS",
     "Seconds",
     "ServerLimits",
     "Shutdown",
@@ -247,6 +262,7 @@ __all__ = [
     "ToolDied",
     "ToolError",
     "TrouperError",
+    "Turn",
     "UnknownField",
     "UnknownRun",
     "Unstoppable",

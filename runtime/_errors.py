@@ -42,6 +42,8 @@ TrouperError
 ├── BudgetExceeded
 ├── MemoryFailed                     the memory could not be read or written
 │   └── MemoryRefused                the memory was asked for what it does not do; nothing was done
+├── DocumentsFailed                  the indexed documents could not be read or written
+│   └── DocumentsRefused             the documents were asked for what they do not do; nothing was done
 ├── RunError                         a run was asked for what it does not have
 │   ├── UnknownRun                   the journal has no run of that id
 │   └── NotWaiting                   the run waits for no such answer, or for nothing at all
@@ -441,6 +443,18 @@ class MemoryRefused(MemoryFailed):
     """The memory was asked for what it does not do: an empty text, a `k` of 0. Nothing was done."""
 
     kind = "memory_refused"
+
+
+class DocumentsFailed(TrouperError):
+    """The indexed documents could not be read or written."""
+
+    kind = "documents"
+
+
+class DocumentsRefused(DocumentsFailed):
+    """The documents were asked for what they do not do: an empty query, a path that is not there. Nothing was done."""
+
+    kind = "documents_refused"
 
 
 class RunError(TrouperError):

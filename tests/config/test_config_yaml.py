@@ -42,14 +42,19 @@ SEED_KEYS = {
 
 OUR_KEYS = {
     "connection_pooling": {"keepalive_expiry": 30.0},
-    "rate_limiting": {"burst_size": 100, "safety_margin": 0.9},
+    "rate_limiting": {"burst_size": 100, "safety_margin": 0.9, "adaptive_concurrency": True},
     "parallel_execution": {
         "level_barrier": False,
         "stream_plan": True,
         "max_per_effect": {"pure": None, "keyed": None, "once": None},
     },
-    "batch_embeddings": {"max_concurrent_batches": 2},
-    "caching": {"embeddings": True},
+    "batch_embeddings": {"max_concurrent_batches": 2, "max_tokens": 100_000, "linger": 0.005},
+    "caching": {
+        "embeddings": True,
+        "embeddings_half": False,
+        "responses_ttl": 86_400.0,
+        "responses": "deterministic",
+    },
 }
 
 
@@ -97,7 +102,10 @@ def test_every_key_of_the_shipped_file_is_read_from_the_file() -> None:
     """Each value changed in the file changes the configuration: no key is only decoration."""
     for key in known_keys():
         field_value = _other_value(key)
-        config = load_config(None, overrides=[f"{key}={json.dumps(field_value)}"], environ={})
+        overrides = [f"{key}={json.dumps(field_value)}"]
+        if key == "local_llm.gguf":  # is refused without one
+            overrides.append(f"local_llm.sha256={'0' * 64!r}")
+        config = load_config(None, overrides=overrides, environ={})
 
         assert config != Config(), key
 
@@ -111,11 +119,15 @@ def _other_value(key: str) -> object:
     rule = rule_of(field)
     if rule.kind == "bool":
         return not field.default
+    if rule.kind == "names":
+        return ["default"]
+    if rule.kind == "table":
+        return {"another": {"model": "m"}}
     if rule.kind in {"int", "float"}:
         return (field.default or 2) / 2 if rule.kind == "float" and field.default else (field.default or 0) + 1
     if rule.choices:
         return next(choice for choice in rule.choices if choice != field.default)
-    return "http://127.0.0.1:1/v1" if leaf == "base_url" else "other"
+    return {"base_url": "http://127.0.0.1:1/v1", "sha256": "a" * 64}.get(leaf, "other")
 
 
 def test_missing_keys_and_empty_sections_take_their_defaults(write) -> None:
@@ -451,3 +463,58 @@ def test_importing_the_loader_does_not_import_yaml() -> None:
     )
 
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+# ------------------------------------------------------------------ tables and lists of names
+def test_a_model_of_a_name_has_the_keys_of_a_model(write) -> None:
+    path = write(
+        "llm:\n  models:\n    cheap: {model: small, base_url: 'http://127.0.0.1:1/v1', rpm_limit: 5}\n    bare:\n"
+    )
+
+    config = load_config(path, environ={"OPENAI_API_KEY": "k"})
+
+    assert config.llm.models["cheap"].model == "small"
+    assert config.llm.models["cheap"].rpm_limit == 5
+    assert config.llm.models["cheap"].api_key is None  # the environment's key is for `llm` only
+    assert config.llm.models["bare"] == config.llm.models["bare"].__class__()
+
+
+def test_mistakes_inside_a_table_have_their_path_and_line(write) -> None:
+    path = write("llm:\n  models:\n    cheap:\n      modle: small\n      rpm_limit: none\n")
+
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, environ={})
+
+    assert [(p.path, p.line, p.nearest) for p in caught.value.problems] == [
+        ("llm.models.cheap.modle", 4, "llm.models.cheap.model"),
+        ("llm.models.cheap.rpm_limit", 5, None),
+    ]
+
+
+@pytest.mark.parametrize("value", ["cheap", "[1]", "[default, default]", "{a: b}", "[nobody]", "['']"])
+def test_a_role_takes_a_list_of_known_names(write, value: str) -> None:
+    with pytest.raises(ConfigError):
+        load_config(write(f"llm:\n  roles:\n    planner: {value}\n"), environ={})
+
+
+def test_a_role_may_name_further_models_and_the_local_one(write) -> None:
+    path = write("llm:\n  models: {cheap: {model: small}}\n  roles: {planner: [default, cheap, local]}\n")
+
+    assert load_config(path, environ={}).llm.roles.planner == ("default", "cheap", "local")
+
+
+def test_a_model_may_not_take_the_name_of_another_one(write) -> None:
+    with pytest.raises(ConfigError, match="'local' is the name of a model that is described elsewhere"):
+        load_config(write("llm:\n  models: {local: {model: small}}\n"), environ={})
+
+
+def test_a_local_model_needs_the_sum_of_its_file(write) -> None:
+    with pytest.raises(ConfigError, match="gguf needs sha256"):
+        load_config(write("local_llm: {gguf: model.gguf}\n"), environ={})
+
+
+def test_a_table_is_no_list_and_takes_a_bounded_number_of_names(write) -> None:
+    many = ", ".join(f"m{i}: {{}}" for i in range(65))
+    for models in ("[a, b]", "{" + many + "}"):
+        with pytest.raises(ConfigError):
+            load_config(write(f"llm:\n  models: {models}\n"), environ={})

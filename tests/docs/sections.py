@@ -87,6 +87,8 @@ def _shown(value: object) -> str:
         return "null"
     if isinstance(value, bool):
         return str(value).lower()
+    if value == () or isinstance(value, attrs.Factory):  # type: ignore[arg-type]
+        return "[]" if value == () else "{}"
     return '""' if value == "" else str(value)
 
 

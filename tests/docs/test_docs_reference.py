@@ -128,6 +128,7 @@ def test_every_field_and_status_of_an_outcome_is_in_its_page() -> None:
 
 # ------------------------------------------------------------------ the kernel and the Python face
 PURE = (
+    "_breaker",
     "_bucket",
     "_server_limits",
     "_budget",

@@ -1,0 +1,395 @@
+"""Documents: files cut into passages, found again by what they say and what they mean.
+
+The store is the truth about what is indexed and the vectors' index a cache of it, as with the memory. Indexing goes in
+groups of files: read and cut, embedded together, written in one transaction. What was interrupted goes on where it
+stopped, because a file that is written down with the digest of its bytes is not read again.
+
+A passage is found by its words and by its meaning; the two lists are put together by rank. What a file says is data:
+a passage is quoted with its place, and nothing in it is an instruction to anybody.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+
+import attrs
+import trio
+
+from trouper.runtime import (
+    Actor,
+    ActorCrashed,
+    ActorError,
+    Ask,
+    DocumentsFailed,
+    DocumentsRefused,
+    Event,
+    LLMError,
+    handler,
+)
+
+from .batcher import EmbedEach
+from .chunking import Chunk, Chunking, chunks_of
+from .passages import snippet_of
+from .protocols import (
+    DocumentCounts,
+    DocumentSource,
+    DocumentStore,
+    KnownDocument,
+    NewDocument,
+    PassageRow,
+    ReadDocument,
+    SkippedFile,
+    Vector,
+    VectorIndex,
+)
+from .ranking import fused
+
+log: logging.Logger = logging.getLogger("trouper.documents")
+
+MOST_QUERY = 20_000
+MOST_K = 1_000
+BREADTH = 4
+"""How many times `k` passages each of the two searches gives, before they are put together."""
+GROUP = 4
+"""How many batches of embeddings are asked for, and then written, at once."""
+
+_TRIES = 3
+
+
+@attrs.frozen(kw_only=True)
+class IndexReport:
+    """What indexing has done, and to how many files; `skipped` are those that could not be read."""
+
+    indexed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    passages: int = 0
+    """Of the files that were indexed."""
+    unembedded: int = 0
+    """Of these, found by their words only."""
+    skipped: tuple[SkippedFile, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Passage:
+    """A piece of a file that was found. `score` is above 0 and at most 1; `stale`: the file was changed since."""
+
+    file: str
+    first_line: int
+    last_line: int
+    score: float
+    text: str
+    snippet: str
+    headings: tuple[str, ...] = ()
+    page: int | None = None
+    stale: bool = False
+
+    def as_json(self) -> dict[str, object]:
+        """The shape of a passage in `search --json` and in a tool's result."""
+        return {**attrs.asdict(self), "headings": list(self.headings)}
+
+
+@attrs.frozen
+class IndexDocuments(Ask[IndexReport]):
+    """Bring the index up to date with the files at and below these paths."""
+
+    paths: tuple[str, ...]
+
+
+@attrs.frozen
+class SearchDocuments(Ask[tuple[Passage, ...]]):
+    """The `k` passages that answer `query` best."""
+
+    query: str
+    k: int = 5
+
+
+@attrs.frozen
+class CountDocuments(Ask[DocumentCounts]):
+    """How much is indexed."""
+
+
+@attrs.frozen(kw_only=True)
+class IndexingBegun(Event):
+    """So many files were found, and will be looked at."""
+
+    files: int
+
+
+@attrs.frozen(kw_only=True)
+class DocumentIndexed(Event):
+    """A file was looked at: it is the `number`th. `passages` is 0 for one that had not changed."""
+
+    path: str
+    number: int
+    passages: int
+    skipped: str = ""
+    """Why it was not indexed."""
+
+
+class Documents(Actor):
+    """Answers `IndexDocuments`, `SearchDocuments`, `CountDocuments`; asks its peer `batcher` for vectors.
+
+    One file tree is indexed at a time; searching goes on meanwhile and finds what was written down so far. The store
+    is not closed here: it belongs to whoever made it.
+    """
+
+    def __init__(
+        self,
+        store: DocumentStore,
+        source: DocumentSource,
+        index: Callable[[int], VectorIndex],
+        *,
+        embedder: str,
+        chunking: Chunking | None = None,
+        batch_size: int = 100,
+    ) -> None:
+        """Give the ports and their settings.
+
+        Args:
+            store: The truth.
+            source: Where files are found and read.
+            index: Makes an empty index for vectors of so many numbers.
+            embedder: The name of the vector space that the batcher's embedder makes.
+            chunking: How files are cut.
+            batch_size: How many passages are embedded in one call.
+        """
+        self._store = store
+        self._source = source
+        self._new_index = index
+        self._embedder = embedder
+        self._chunking = chunking if chunking is not None else Chunking()
+        self._group = batch_size * GROUP
+        self._index: VectorIndex | None = None
+        self._generation = -1  # of the store, when the index was made from it
+        self._alone = trio.Lock()  # the index is never searched while it is made
+
+    async def on_start(self) -> None:
+        """Find the batcher."""
+        self._batcher = self.ctx.peer("batcher")
+
+    # ------------------------------------------------------------ indexing
+    @handler(concurrent=1, raises=(DocumentsFailed, LLMError))
+    async def index(self, message: IndexDocuments) -> IndexReport:
+        """Index what is new or changed, and forget what is gone.
+
+        Cancelled: what was written stays, and is not read again by the next attempt.
+
+        Raises:
+            DocumentsRefused: a path is not there; nothing was done.
+            LLMError: embeddings could not be had; what was written before stays.
+            DocumentsFailed: the store failed; what was written before stays.
+        """
+        found = await self._source.find(message.paths)
+        known = await self._store.known()
+        gone = _gone(known, found.roots, {file.path for file in found.files})
+        self._tell(IndexingBegun(at=trio.current_time(), actor=self.ctx.name, files=len(found.files)))
+        report = IndexReport(skipped=found.skipped, removed=await self._store.remove(gone))
+        waiting: list[tuple[int, ReadDocument, list[Chunk]]] = []
+        for number, file in enumerate(found.files, 1):
+            read = await self._source.read(file.path, unless=self._still_good(known.get(file.path)))
+            if isinstance(read, ReadDocument):
+                waiting.append((number, read, chunks_of(read.text, read.shape, self._chunking, pages=read.pages)))
+                if sum(len(chunks) for _, _, chunks in waiting) >= self._group:
+                    report = _added(report, await self._write(waiting))
+                    waiting = []
+                continue
+            report = await self._passed_over(report, file.path, read, known)
+            self._tell_file(file.path, number, 0, read.reason if read is not None else "")
+        if waiting:
+            report = _added(report, await self._write(waiting))
+        log.info("[DOCUMENTS] %d indexed, %d unchanged", report.indexed, report.unchanged)
+        return report
+
+    async def _passed_over(
+        self, report: IndexReport, path: str, read: SkippedFile | None, known: Mapping[str, KnownDocument]
+    ) -> IndexReport:
+        """A file that is as it was, or that has no text any more."""
+        if read is None:
+            return attrs.evolve(report, unchanged=report.unchanged + 1)
+        removed = await self._store.remove([path]) if path in known else 0
+        return attrs.evolve(report, skipped=(*report.skipped, read), removed=report.removed + removed)
+
+    async def _write(self, waiting: Sequence[tuple[int, ReadDocument, list[Chunk]]]) -> IndexReport:
+        """Embed the passages of some files and put all of it into the store."""
+        texts = [_embedded_text(chunk) for _, _, chunks in waiting for chunk in chunks]
+        vectors: list[Vector | None] = []
+        for start in range(0, len(texts), self._group):
+            vectors += await self._vectors(texts[start : start + self._group])
+        left = iter(vectors)
+        documents = [
+            NewDocument(
+                document=read,
+                recipe=self._recipe(),
+                embedder=self._embedder,
+                pieces=tuple((_in_file(chunk, read.lines), next(left)) for chunk in chunks),
+            )
+            for _, read, chunks in waiting
+        ]
+        await self._store.replace(documents)
+        for number, read, chunks in waiting:
+            self._tell_file(read.path, number, len(chunks))
+        return IndexReport(indexed=len(waiting), passages=len(vectors), unembedded=vectors.count(None))
+
+    async def _vectors(self, texts: Sequence[str]) -> list[Vector | None]:
+        """A vector for each text, None for one that has none: it is found by its words."""
+        each = await self._ask(tuple(texts))
+        return [None if isinstance(one, LLMError) else one for one in each]
+
+    def _still_good(self, known: KnownDocument | None) -> bytes | None:
+        """The digest at which a file need not be read again: it was cut and embedded as it would be now."""
+        if known is None or known.recipe != self._recipe() or known.embedder != self._embedder:
+            return None
+        return known.digest
+
+    def _recipe(self) -> str:
+        return f"{self._source.recipe} {self._chunking.max_chars}/{self._chunking.overlap_chars}"
+
+    # ------------------------------------------------------------ searching
+    @handler(concurrent=16, raises=(DocumentsFailed,))
+    async def search(self, message: SearchDocuments) -> tuple[Passage, ...]:
+        """Find passages. Cancelled: nothing was changed. Without vectors it finds them by their words alone.
+
+        Raises:
+            DocumentsRefused: the query is empty or far too long, or `k` makes no sense.
+            DocumentsFailed: the store could not be read.
+        """
+        query, k = check_search(message)
+        breadth = k * BREADTH
+        by_words = await self._store.matching(query, breadth)
+        by_meaning = await self._nearest(query, breadth)
+        ranked = fused([number for number, _ in by_words], [number for number, _ in by_meaning])[:k]
+        scores = dict(ranked)
+        rows = await self._store.passages([number for number, _ in ranked])
+        now = await self._source.changed([row.path for row in rows])
+        return tuple(
+            _passage(row, scores[row.id], query, stale=state != (row.size, row.changed))
+            for row, state in zip(rows, now, strict=True)
+        )
+
+    async def _nearest(self, query: str, k: int) -> tuple[tuple[int, float], ...]:
+        """The passages that mean most nearly the same; none if the query cannot be embedded, which is logged."""
+        try:
+            (vector,) = await self._vectors([query])
+        except (LLMError, DocumentsFailed) as error:
+            log.warning("[DOCUMENTS] searching by words only: %s", error)
+            return ()
+        if vector is None:
+            return ()
+        async with self._alone:
+            index = await self._in_step(len(vector) // 4)
+            return await trio.to_thread.run_sync(index.search, vector, k)
+
+    async def _in_step(self, dim: int) -> VectorIndex:
+        """The index as the store is now. A cancelled search leaves the old one, and the thread to itself."""
+        generation = await self._store.generation()
+        if self._index is None or self._generation != generation or self._index.dim != dim:
+            rows = [(n, v) for n, v in await self._store.vectors(self._embedder) if len(v) == 4 * dim]
+            index = self._new_index(dim)
+            await trio.to_thread.run_sync(index.add, [n for n, _ in rows], [v for _, v in rows])
+            self._index, self._generation = index, generation
+        return self._index
+
+    @handler(concurrent=16, raises=(DocumentsFailed,))
+    async def count(self, _: CountDocuments) -> DocumentCounts:
+        """How much is indexed.
+
+        Raises:
+            DocumentsFailed: the store could not be read.
+        """
+        return await self._store.counts()
+
+    # ------------------------------------------------------------ beside it
+    async def _ask(self, texts: tuple[str, ...]) -> tuple[Vector | LLMError, ...]:
+        """Ask the batcher; embedding has no effects, so a crash there is survived by asking again."""
+        for last in (False,) * (_TRIES - 1) + (True,):
+            try:
+                return await self._batcher.ask(EmbedEach(texts))
+            except ActorCrashed as error:
+                if last:
+                    raise _no_vectors(len(texts), error) from error
+                log.warning("[DOCUMENTS] the batcher crashed, asking it again: %s", error)
+            except ActorError as error:
+                raise _no_vectors(len(texts), error) from error
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    def _tell_file(self, path: str, number: int, passages: int, skipped: str = "") -> None:
+        if self.ctx.listening:
+            now = trio.current_time()
+            self.ctx.emit(
+                DocumentIndexed(
+                    at=now, actor=self.ctx.name, path=path, number=number, passages=passages, skipped=skipped
+                )
+            )
+
+    def _tell(self, event: Event) -> None:
+        if self.ctx.listening:
+            self.ctx.emit(event)
+
+
+def check_search(message: SearchDocuments) -> tuple[str, int]:
+    """The query and `k`, if they make sense.
+
+    Raises:
+        DocumentsRefused: they do not.
+    """
+    query, k = message.query, message.k
+    if not isinstance(query, str) or not query.strip():
+        raise DocumentsRefused("the query is empty; say what to look for")
+    if len(query) > MOST_QUERY:
+        raise DocumentsRefused(
+            f"the query has {len(query):,} characters, more than the {MOST_QUERY:,} that are allowed"
+        )
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MOST_K:
+        raise DocumentsRefused(f"k must be a whole number from 1 to {MOST_K}, not {k!r}")
+    return query, k
+
+
+def _gone(known: Mapping[str, KnownDocument], roots: Sequence[str], found: set[str]) -> list[str]:
+    """Files that were indexed and are below the roots no more."""
+    below = tuple(root.rstrip("/") + "/" for root in roots)
+    return [path for path in known if path not in found and (path in roots or path.startswith(below))]
+
+
+def _added(report: IndexReport, more: IndexReport) -> IndexReport:
+    return attrs.evolve(
+        report,
+        indexed=report.indexed + more.indexed,
+        passages=report.passages + more.passages,
+        unembedded=report.unembedded + more.unembedded,
+    )
+
+
+def _embedded_text(chunk: Chunk) -> str:
+    """What is embedded: a passage under its headings, which often say what it is about and it does not."""
+    return f"{' > '.join(chunk.headings)}\n{chunk.text}" if chunk.headings else chunk.text
+
+
+def _in_file(chunk: Chunk, lines: Sequence[int]) -> Chunk:
+    """The same piece with the lines of the file instead of those of the text made of it."""
+    if not lines:
+        return chunk
+    last = len(lines) - 1
+    first, end = lines[min(chunk.first_line - 1, last)], lines[min(chunk.last_line - 1, last)]
+    return attrs.evolve(chunk, first_line=first, last_line=max(first, end))
+
+
+def _passage(row: PassageRow, score: float, query: str, *, stale: bool) -> Passage:
+    return Passage(
+        file=row.path,
+        first_line=row.first_line,
+        last_line=row.last_line,
+        score=score,
+        text=row.text,
+        snippet=snippet_of(row.text, query),
+        headings=row.headings,
+        page=row.page,
+        stale=stale,
+    )
+
+
+def _no_vectors(count: int, error: ActorError) -> DocumentsFailed:
+    return DocumentsFailed(
+        f"{count} passages could not be embedded: {error}. What was written before stays; try again."
+    )

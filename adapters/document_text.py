@@ -1,0 +1,234 @@
+"""The text of a file, whatever kind of file it is, and how its structure is to be read.
+
+Plain text, Markdown, HTML and source code are read here; PDF and DOCX by libraries that are imported only for such a
+file, and that come with the extra `documents`. What cannot be read is said, with the reason: a file is never left out
+in silence, and never indexed as the noise that it is not.
+"""
+
+from __future__ import annotations
+
+import codecs
+import html.parser
+import importlib.util
+import io
+from collections.abc import Callable
+from pathlib import PurePath
+
+import attrs
+
+from trouper.actors.chunking import Shape
+
+RECIPE = "text-1"
+"""Changes when text is made of files in another way; files that were read before are then read again."""
+
+MARKDOWN = frozenset((".md", ".markdown", ".mdx", ".rst", ".adoc"))
+HTML = frozenset((".html", ".htm", ".xhtml"))
+_CODE = """
+    .py .pyi .js .jsx .ts .tsx .mjs .cjs .java .kt .kts .scala .go .rs .c .h .cc .cpp .cxx .hpp .hh .cs
+    .swift .m .mm .rb .php .pl .pm .lua .r .jl .hs .ml .mli .ex .exs .erl .hrl .clj .dart .sh .bash .zsh
+    .fish .sql .proto .tf .css .scss .less .vue .svelte .json .yaml .yml .toml .ini .cfg .xml .gradle .cmake
+    .mk .dockerfile
+"""
+CODE = frozenset(_CODE.split())
+
+_CONTROL = frozenset(range(32)) - {9, 10, 12, 13, 27}
+"""Bytes that texts in an old character set do not have."""
+
+
+class Unreadable(Exception):
+    """There is no text to be had of a file; the message says why, for the list of what was skipped."""
+
+
+@attrs.frozen(kw_only=True)
+class Extracted:
+    """Text, its shape, the offsets where pages begin, and the file's line of each line where they are not the same."""
+
+    text: str
+    shape: Shape
+    pages: tuple[int, ...] = ()
+    lines: tuple[int, ...] = ()
+
+
+def text_of(path: str, data: bytes) -> Extracted:
+    """The text of the file called `path` that has the content `data`. Blocks: call it in a thread.
+
+    Raises:
+        Unreadable: it has none.
+    """
+    suffix = PurePath(path).suffix.lower()
+    if data.startswith(b"%PDF-"):
+        return _pdf(data)
+    if suffix == ".docx" and data.startswith(b"PK"):
+        return _docx(data)
+    text = decoded(data)
+    if suffix in HTML or data[:512].lstrip()[:15].lower().startswith((b"<!doctype html", b"<html")):
+        return html_text(text)
+    text = text.replace("\r\n", "\n").replace("\r", "\n")
+    if suffix in MARKDOWN:
+        return Extracted(text=text, shape="markdown")
+    return Extracted(text=text, shape="code" if suffix in CODE else "prose")
+
+
+def decoded(data: bytes) -> str:
+    """Bytes as text: by their mark, else UTF-8, else an old Western character set if they look like one.
+
+    Raises:
+        Unreadable: they are no text.
+    """
+    for mark, name in (
+        (codecs.BOM_UTF8, "utf-8-sig"),
+        (codecs.BOM_UTF32_LE, "utf-32"),
+        (codecs.BOM_UTF32_BE, "utf-32"),
+        (codecs.BOM_UTF16_LE, "utf-16"),
+        (codecs.BOM_UTF16_BE, "utf-16"),
+    ):
+        if data.startswith(mark):
+            try:
+                return data.decode(name)
+            except UnicodeDecodeError as error:
+                raise Unreadable(f"says that it is {name.upper()}, and is not") from error
+    if b"\0" in data:
+        raise Unreadable("binary")
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        if _CONTROL.intersection(data):
+            raise Unreadable("binary") from error
+        return data.decode("cp1252", errors="replace")
+
+
+# ---------------------------------------------------------------- HTML
+_TAGS = """
+    p div br li ul ol dl dt dd table tr section article header footer main aside nav pre blockquote figure hr
+    h1 h2 h3 h4 h5 h6
+"""
+_BLOCKS = frozenset(_TAGS.split())
+_SILENT = frozenset(("script", "style", "noscript", "template", "svg", "head"))
+_HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
+
+
+def html_text(text: str) -> Extracted:
+    """What of a page a person reads, with its headings as Markdown has them, each line with its line in the source."""
+    reader = _Page()
+    reader.feed(text)
+    reader.close()
+    return reader.result()
+
+
+class _Page(html.parser.HTMLParser):
+    """Gathers text line by line; `script` and the like are passed over."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self._done: list[tuple[int, str]] = []
+        self._line: list[str] = []
+        self._began = 1
+        self._silent = 0
+        self._before = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - the base's shape
+        if tag in _BLOCKS:
+            self._end_line()
+        if tag in _HEADINGS:
+            self._before = "#" * int(tag[1]) + " "
+        self._silent += tag in _SILENT
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag in _BLOCKS:
+            self._end_line()
+        if tag in _SILENT and self._silent:
+            self._silent -= 1
+
+    def handle_data(self, data: str) -> None:
+        if self._silent or not data.strip():
+            self._line.append(" " if self._line else "")
+            return
+        if not any(self._line):
+            skipped = len(data) - len(data.lstrip())
+            self._began = self.getpos()[0] + data.count("\n", 0, skipped)
+        self._line.append(data)
+
+    def _end_line(self) -> None:
+        words = " ".join("".join(self._line).split())
+        if words:
+            self._done.append((self._began, self._before + words))
+        self._line, self._before = [], ""
+
+    def result(self) -> Extracted:
+        self._end_line()
+        text, lines = [], []
+        for number, words in self._done:
+            text += [words, ""]
+            lines += [number, number]
+        return Extracted(text="\n".join(text), shape="markdown", lines=tuple(lines))
+
+
+# ---------------------------------------------------------------- PDF, DOCX
+MISSING = "needs `pip install 'trouper[documents]'`"
+
+
+def readable_kinds() -> dict[str, bool]:
+    """Which kinds of heavy documents can be read here. Nothing is imported."""
+    return {
+        "PDF": importlib.util.find_spec("pypdf") is not None,
+        "DOCX": importlib.util.find_spec("docx") is not None,
+    }
+
+
+def _pdf(data: bytes) -> Extracted:
+    try:
+        import pypdf
+    except ImportError as error:
+        raise Unreadable(f"a PDF {MISSING}") from error
+    pages: list[int] = []
+    text = ""
+    try:
+        reader = pypdf.PdfReader(io.BytesIO(data))
+        if reader.is_encrypted and not reader.decrypt(""):
+            raise Unreadable("an encrypted PDF")
+        for page in reader.pages:
+            pages.append(len(text))
+            text += (page.extract_text() or "").replace("\r\n", "\n").replace("\r", "\n") + "\n"
+    except Unreadable:
+        raise
+    except Exception as error:  # the library raises whatever a damaged file leads it to
+        raise Unreadable(f"a PDF that cannot be read: {_said(error)}") from error
+    if not text.strip():
+        raise Unreadable("a PDF without text (pictures of pages, perhaps)")
+    return Extracted(text=text, shape="prose", pages=tuple(pages))
+
+
+def _docx(data: bytes) -> Extracted:
+    try:
+        import docx
+    except ImportError as error:
+        raise Unreadable(f"a DOCX {MISSING}") from error
+    try:
+        blocks = [_block(item) for item in docx.Document(io.BytesIO(data)).iter_inner_content()]
+    except Exception as error:  # the same
+        raise Unreadable(f"a DOCX that cannot be read: {_said(error)}") from error
+    text = "\n\n".join(block for block in blocks if block.strip())
+    if not text:
+        raise Unreadable("a DOCX without text")
+    return Extracted(text=text, shape="markdown")
+
+
+def _block(item: object) -> str:
+    """A paragraph, with its heading's level; or a table, a line for each row."""
+    rows = getattr(item, "rows", None)
+    if rows is not None:
+        return "\n".join(" | ".join(" ".join(cell.text.split()) for cell in row.cells) for row in rows)
+    words = str(getattr(item, "text", ""))
+    style = str(getattr(getattr(item, "style", None), "name", ""))
+    level = style.removeprefix("Heading ")
+    if style == "Title" or level.isdecimal():
+        return "#" * min(6, int(level) if level.isdecimal() else 1) + " " + " ".join(words.split())
+    return words
+
+
+def _said(error: Exception) -> str:
+    text = " ".join(str(error).split()) or type(error).__name__
+    return text if len(text) <= 120 else text[:117] + "..."
+
+
+Extract = Callable[[str, bytes], Extracted]

@@ -1,0 +1,133 @@
+"""Every kind of file gives its text or says why not; nothing binary gets in."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+
+import pytest
+
+from trouper.adapters.document_text import Unreadable, text_of
+
+
+def pdf(*pages: str) -> bytes:
+    """A small PDF with a line of text on each page, written by hand."""
+    objects = [b"<< /Type /Catalog /Pages 2 0 R >>", b""]
+    kids = []
+    for page in pages:
+        stream = f"BT /F1 12 Tf 72 720 Td ({page}) Tj ET".encode()
+        number = len(objects) + 1
+        kids.append(f"{number} 0 R")
+        objects.append(
+            b"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 612 792] /Contents %d 0 R /Resources << /Font << /F1 "
+            b"<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >> >> >> >>" % (number + 1)
+        )
+        objects.append(b"<< /Length %d >>\nstream\n%s\nendstream" % (len(stream), stream))
+    objects[1] = f"<< /Type /Pages /Kids [{' '.join(kids)}] /Count {len(kids)} >>".encode()
+    out = io.BytesIO(b"")
+    out.write(b"%PDF-1.4\n")
+    offsets = []
+    for number, content in enumerate(objects, 1):
+        offsets.append(out.tell())
+        out.write(b"%d 0 obj\n%s\nendobj\n" % (number, content))
+    start = out.tell()
+    out.write(b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1))
+    out.writelines(b"%010d 00000 n \n" % offset for offset in offsets)
+    out.write(b"trailer\n<< /Size %d /Root 1 0 R >>\nstartxref\n%d\n%%%%EOF\n" % (len(objects) + 1, start))
+    return out.getvalue()
+
+
+def docx_file() -> bytes:
+    import docx
+
+    document = docx.Document()
+    document.add_heading("Handbook", 0)
+    document.add_heading("Leave", 2)
+    document.add_paragraph("Thirty days a year.")
+    table = document.add_table(rows=1, cols=2)
+    table.rows[0].cells[0].text, table.rows[0].cells[1].text = "Anna", "12"
+    out = io.BytesIO()
+    document.save(out)
+    return out.getvalue()
+
+
+def test_a_pdf_gives_its_text_page_by_page() -> None:
+    found = text_of("a.pdf", pdf("First page here", "Second page there"))
+
+    assert [found.text[p:].split("\n")[0] for p in found.pages] == ["First page here", "Second page there"]
+
+
+def test_a_docx_gives_headings_paragraphs_and_tables() -> None:
+    found = text_of("a.docx", docx_file())
+
+    assert found.text == "# Handbook\n\n## Leave\n\nThirty days a year.\n\nAnna | 12"
+    assert found.shape == "markdown"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "why"),
+    [
+        ("a.bin", b"abc\0def", "binary"),
+        ("a.txt", b"\xff\xfea\x00b\x00c", "UTF-16"),
+        ("a.dat", bytes(range(1, 256)), "binary"),
+        ("a.pdf", b"%PDF-1.4 and then nothing", "PDF that cannot be read"),
+        ("a.pdf", pdf(""), "without text"),
+        ("a.docx", b"PK\x03\x04 broken", "DOCX that cannot be read"),
+    ],
+)
+def test_what_has_no_text_says_why(name: str, data: bytes, why: str) -> None:
+    with pytest.raises(Unreadable, match=why):
+        text_of(name, data)
+
+
+def test_a_docx_that_is_a_bare_archive_is_unreadable() -> None:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        archive.writestr("x", "y")
+
+    with pytest.raises(Unreadable):
+        text_of("a.docx", out.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("data", "text"),
+    [
+        ("héllo".encode(), "héllo"),
+        ("héllo".encode("utf-8-sig"), "héllo"),
+        ("héllo".encode("utf-16"), "héllo"),
+        ("héllo".encode("utf-32"), "héllo"),
+        ("héllo".encode("cp1252"), "héllo"),
+        (b"a\r\nb\rc", "a\nb\nc"),
+        (b"", ""),
+    ],
+)
+def test_text_is_read_in_its_character_set(data: bytes, text: str) -> None:
+    assert text_of("a.txt", data).text == text
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"), [("a.md", "markdown"), ("a.py", "code"), ("a.txt", "prose"), ("LICENSE", "prose")]
+)
+def test_the_name_says_how_structure_is_read(name: str, shape: str) -> None:
+    assert text_of(name, b"words").shape == shape
+
+
+def test_html_is_what_a_person_reads_with_the_lines_of_the_source() -> None:
+    source = b"""<!DOCTYPE html>
+<html><head><title>T</title><style>p {color: red}</style></head>
+<body>
+<h2>Opening &amp; hours</h2>
+<p>We are open
+on <b>Sundays</b>.</p><script>document.write("never")</script>
+<ul><li>Bread</li>
+<li>Milk</li></ul>
+"""
+    found = text_of("page", source)
+
+    assert found.text.split("\n")[::2] == ["## Opening & hours", "We are open on Sundays.", "Bread", "Milk"]
+    assert found.lines[::2] == (4, 5, 7, 8)
+    assert found.shape == "markdown"
+
+
+def test_broken_html_ends() -> None:
+    assert "x" in text_of("a.html", b"<p>x" + b"<div>" * 50_000 + b"</script></p>").text

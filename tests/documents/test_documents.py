@@ -1,0 +1,241 @@
+"""Indexing reads what is new, forgets what is gone, goes on where it stopped; searching finds places and says so."""
+
+from __future__ import annotations
+
+import attrs
+import pytest
+import trio
+
+from tests.documents.counting import Counting
+from trouper.actors.chunking import Chunking
+from trouper.actors.documents import CountDocuments, DocumentIndexed, IndexDocuments, IndexingBegun, SearchDocuments
+from trouper.adapters.document_files import DocumentFiles
+from trouper.runtime import BadRequest, DocumentsFailed, DocumentsRefused, LLMError, ModelUnavailable
+
+pytestmark = pytest.mark.io
+
+
+async def test_a_tree_is_indexed_and_found_with_place_and_heading(opened, tree) -> None:
+    async with opened() as (documents, *_):
+        report = await documents.ask(IndexDocuments((str(tree),)))
+        (first, *_rest) = await documents.ask(SearchDocuments("when is the backup made?", 3))
+
+    assert (report.indexed, report.unchanged, report.removed) == (4, 0, 0)
+    assert [(s.path.removeprefix(str(tree)), s.reason) for s in report.skipped] == [("/logo.png", "binary")]
+    assert first.file == str(tree / "docs" / "guide.md")
+    assert first.first_line <= 7 <= first.last_line
+    assert "every night at two" in first.text
+    assert "every night at two" in first.snippet
+    assert 0 < first.score <= 1
+    assert not first.stale
+
+
+async def test_the_lines_of_html_are_those_of_the_file(opened, tree) -> None:
+    async with opened() as (documents, *_):
+        await documents.ask(IndexDocuments((str(tree / "docs" / "page.html"),)))
+        (found,) = await documents.ask(SearchDocuments("licence costs euros"))
+
+    assert found.text == "# Prices\n\nA licence costs nine euros."
+    assert (found.first_line, found.last_line) == (3, 4)
+    assert found.headings == ("Prices",)
+
+
+async def test_what_has_not_changed_is_not_read_again_and_what_has_is(opened, tree) -> None:
+    async with opened() as (documents, embedder, *_):
+        await documents.ask(IndexDocuments((str(tree),)))
+        embedder.texts.clear()
+        (tree / "notes.txt").write_text("The garden gate is painted blue.\n")
+        (tree / "main.py").unlink()
+        again = await documents.ask(IndexDocuments((str(tree),)))
+        gate = await documents.ask(SearchDocuments("garden gate", 1))
+        socket = await documents.ask(SearchDocuments("connect open socket", 10))
+
+    assert (again.indexed, again.unchanged, again.removed) == (1, 2, 1)
+    assert embedder.texts[:1] == ["The garden gate is painted blue."]
+    assert gate[0].text == "The garden gate is painted blue."
+    assert [p.file for p in socket if p.file.endswith("main.py")] == []
+
+
+async def test_a_file_outside_of_what_is_named_is_not_forgotten(opened, tree) -> None:
+    async with opened() as (documents, _, store, _):
+        await documents.ask(IndexDocuments((str(tree),)))
+        report = await documents.ask(IndexDocuments((str(tree / "docs"),)))
+        known = await store.known()
+
+    assert (report.unchanged, report.removed) == (2, 0)
+    assert str(tree / "notes.txt") in known
+
+
+async def test_a_named_file_that_became_binary_is_forgotten(opened, tree) -> None:
+    async with opened() as (documents, _, store, _):
+        await documents.ask(IndexDocuments((str(tree),)))
+        (tree / "notes.txt").write_bytes(b"\0\1\2")
+        report = await documents.ask(IndexDocuments((str(tree),)))
+        known = await store.known()
+
+    assert report.removed == 1
+    assert str(tree / "notes.txt") not in known
+
+
+async def test_another_way_of_cutting_reads_everything_again(opened, tree) -> None:
+    async with opened() as (documents, *_):
+        await documents.ask(IndexDocuments((str(tree),)))
+    async with opened(chunking=Chunking(max_chars=40, overlap_chars=0)) as (documents, *_):
+        report = await documents.ask(IndexDocuments((str(tree),)))
+
+    assert (report.indexed, report.unchanged) == (4, 0)
+
+
+async def test_another_embedder_embeds_everything_again(opened, tree) -> None:
+    other = Counting()
+    other.name = "another"
+    async with opened() as (documents, *_):
+        await documents.ask(IndexDocuments((str(tree),)))
+    async with opened(embedder=other) as (documents, *_):
+        before = await documents.ask(SearchDocuments("garden gate green", 1))
+        report = await documents.ask(IndexDocuments((str(tree),)))
+        after = await documents.ask(SearchDocuments("garden gate green", 1))
+
+    assert report.indexed == 4
+    assert before[0].score == pytest.approx(0.5)  # by its words alone
+    assert after[0].score == pytest.approx(1.0)
+    assert before[0].text == after[0].text
+
+
+async def test_an_interrupted_indexing_goes_on_where_it_stopped(opened, tree) -> None:
+    for i in range(30):
+        (tree / f"many{i:02}.txt").write_text(f"Number {i} of many.\n" * 3)
+    async with opened(batch_size=1) as (documents, embedder, store, _):
+        with trio.CancelScope() as scope:
+
+            async def cancel_after_some() -> None:
+                while (await store.counts()).files < 10:
+                    await trio.lowlevel.checkpoint()
+                scope.cancel()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(cancel_after_some)
+                await documents.ask(IndexDocuments((str(tree),)))
+        done = (await store.counts()).files
+        embedder.texts.clear()
+        report = await documents.ask(IndexDocuments((str(tree),)))
+        counts = await documents.ask(CountDocuments())
+
+    assert scope.cancelled_caught
+    assert 10 <= done < 34
+    assert report.unchanged >= 10
+    assert report.indexed + report.unchanged == 34
+    assert counts.files == 34
+
+
+async def test_a_passage_that_cannot_be_embedded_is_found_by_its_words(opened, tree) -> None:
+    class Picky(Counting):
+        async def embed(self, texts):
+            if any("garden" in text for text in texts):
+                raise BadRequest("no garden, please")
+            return await super().embed(texts)
+
+    async with opened(embedder=Picky()) as (documents, *_):
+        report = await documents.ask(IndexDocuments((str(tree),)))
+        found = await documents.ask(SearchDocuments("gate green"))
+
+    assert (report.indexed, report.unembedded) == (4, 1)
+    assert found[0].text == "The garden gate is painted green."
+
+
+async def test_without_vectors_searching_goes_by_words_and_indexing_says_why_it_failed(opened, tree) -> None:
+    async with opened() as (documents, embedder, store, _):
+        await documents.ask(IndexDocuments((str(tree / "notes.txt"),)))
+        embedder.fail = ModelUnavailable("the server is away")
+        found = await documents.ask(SearchDocuments("gate"))
+        with pytest.raises(LLMError, match="the server is away"):
+            await documents.ask(IndexDocuments((str(tree),)))
+        counts = await store.counts()
+
+    assert [p.text for p in found] == ["The garden gate is painted green."]
+    assert counts.files == 1
+
+
+async def test_a_changed_file_is_marked_until_it_is_indexed_again(opened, tree) -> None:
+    async with opened() as (documents, *_):
+        await documents.ask(IndexDocuments((str(tree),)))
+        (tree / "notes.txt").write_text("Something else altogether.\n")
+        stale = await documents.ask(SearchDocuments("garden gate", 1))
+        (tree / "notes.txt").unlink()
+        gone = await documents.ask(SearchDocuments("garden gate", 1))
+
+    assert [p.stale for p in (*stale, *gone)] == [True, True]
+
+
+async def test_an_index_that_another_process_changed_is_read_again(opened, tree) -> None:
+    async with opened() as (documents, _, store, _):
+        await documents.ask(IndexDocuments((str(tree),)))
+        await documents.ask(SearchDocuments("garden gate", 1))
+        await store.remove([str(tree / "notes.txt")])
+        found = await documents.ask(SearchDocuments("garden gate", 10))
+
+    assert [p for p in found if p.file.endswith("notes.txt")] == []
+
+
+@pytest.mark.parametrize(
+    ("message", "why"),
+    [
+        (SearchDocuments(""), "empty"),
+        (SearchDocuments("x" * 20_001), "characters"),
+        (SearchDocuments("x", 0), "k must be"),
+        (SearchDocuments("x", k=True), "k must be"),
+        (SearchDocuments("x", 1001), "k must be"),
+    ],
+)
+async def test_a_search_that_makes_no_sense_is_refused(opened, message, why) -> None:
+    async with opened() as (documents, *_):
+        with pytest.raises(DocumentsRefused, match=why):
+            await documents.ask(message)
+
+
+async def test_a_path_that_is_not_there_is_refused_and_nothing_is_indexed(opened, tree) -> None:
+    async with opened() as (documents, _, store, _):
+        with pytest.raises(DocumentsRefused, match="no such file"):
+            await documents.ask(IndexDocuments((str(tree), str(tree / "nowhere"))))
+        counts = await store.counts()
+
+    assert counts.files == 0
+
+
+async def test_progress_is_told_for_every_file(opened, tree) -> None:
+    async with opened() as (documents, _, _, system):
+        with system.events() as events:
+            await documents.ask(IndexDocuments((str(tree),)))
+            told = list(events.take_nowait())
+
+    assert [e.files for e in told if isinstance(e, IndexingBegun)] == [5]
+    files = [e for e in told if isinstance(e, DocumentIndexed)]
+    assert sorted(e.number for e in files) == [1, 2, 3, 4, 5]
+    assert {e.path: e.skipped for e in files}[str(tree / "logo.png")] == "binary"
+
+
+async def test_large_files_are_skipped_with_their_size(opened, tree) -> None:
+    (tree / "big.txt").write_text("x" * 5_000)
+    async with opened(files=DocumentFiles(max_bytes=4_000)) as (documents, *_):
+        report = await documents.ask(IndexDocuments((str(tree),)))
+
+    assert [s.reason for s in report.skipped if s.path.endswith("big.txt")] == [
+        "0.0 MB, more than 0.004 MB (documents.max_file_mb)"
+    ]
+
+
+async def test_a_store_that_cannot_be_opened_is_a_typed_error(opened, tree, tmp_path) -> None:
+    (tmp_path / "documents.sqlite").write_bytes(b"this is no database at all, but a text" * 100)
+    async with opened() as (documents, *_):
+        with pytest.raises(DocumentsFailed, match="trouper index"):
+            await documents.ask(SearchDocuments("x"))
+        with pytest.raises(DocumentsFailed):
+            await documents.ask(IndexDocuments((str(tree),)))
+
+
+def test_reports_are_plain_data() -> None:
+    from trouper.actors.documents import Passage
+
+    passage = Passage(file="/a", first_line=1, last_line=2, score=0.5, text="t", snippet="t", headings=("h",))
+
+    assert passage.as_json() == {**attrs.asdict(passage), "headings": ["h"]}
