@@ -116,6 +116,18 @@ def _recalled(result: Mapping[str, object]) -> str:
     return "From memory:\n" + "\n".join(f"  - {m['content']}" for m in memories)
 
 
+def _found(result: Mapping[str, object]) -> str:
+    passages = result["passages"]
+    assert isinstance(passages, list)  # noqa: S101 - the same
+    if not passages:
+        return f"No indexed document says anything about {result['query']!r}."
+    lines = [
+        f"  {p['file']}:{p['first_line']}-{p['last_line']}: {' '.join(str(p['text']).split())[:160]}" for p in passages
+    ]
+    rest = [f"... and {len(lines) - MOST_LINES} more"] if len(lines) > MOST_LINES else []
+    return "\n".join(["From documents:", *lines[:MOST_LINES], *rest])
+
+
 def _remembered(result: Mapping[str, object]) -> str:
     texts = result["texts"]
     assert isinstance(texts, list)  # noqa: S101 - the caller catches what a foreign tool gives
@@ -131,6 +143,7 @@ _BY_ACTION: dict[str, Callable[[Mapping[str, object]], str]] = {
     "read_file": _read,
     "recall": _recalled,
     "remember": _remembered,
+    "search_documents": _found,
     "create_report": _written,
     "write_file": _written,
     "calculate": lambda r: str(r["text"]),

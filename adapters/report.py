@@ -16,6 +16,7 @@ from .step_results import (
     dumped,
     memory_texts,
     objects,
+    passage_place,
     pieces_of,
     plural,
     searched,
@@ -88,6 +89,8 @@ def _blocks(piece: Piece) -> list[str]:
     if piece.kind == "memories":
         told = memory_texts(piece.data)
         return ["\n".join(f"- {escaped(text)}" for text in told) if told else "Nothing is remembered about that."]
+    if piece.kind == "passages":
+        return _passages(piece.data)
     if piece.kind == "analysis":
         return _analysis(piece)
     if piece.kind == "data":
@@ -119,6 +122,14 @@ def _search(data: Object) -> list[str]:
     if isinstance(skipped := data.get("skipped"), list) and skipped:
         blocks.append("Not searched:\n\n" + "\n".join(f"- {escaped(str(s))}" for s in skipped))
     return blocks
+
+
+def _passages(data: Object) -> list[str]:
+    """Each passage as it stands in its file, under its place."""
+    blocks = []
+    for passage in objects(data.get("passages")):
+        blocks += [code(passage_place(passage)), fence(str(passage.get("text", "")))]
+    return blocks or ["No indexed document says anything about that."]
 
 
 def _place(match: Object) -> str:

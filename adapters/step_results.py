@@ -13,7 +13,19 @@ from typing import Literal
 
 import attrs
 
-Kind = Literal["search", "file", "summary", "calculation", "memories", "analysis", "page", "written", "text", "data"]
+Kind = Literal[
+    "search",
+    "file",
+    "summary",
+    "calculation",
+    "memories",
+    "passages",
+    "analysis",
+    "page",
+    "written",
+    "text",
+    "data",
+]
 Object = Mapping[str, object]
 
 
@@ -137,6 +149,7 @@ _KINDS: tuple[tuple[tuple[str, ...], Kind, Callable[[Object], str], Callable[[Ob
     (("path", "content"), "file", _text("path"), _text("content")),
     (("summary",), "summary", lambda _: "Summary", _text("summary")),
     (("expression", "value"), "calculation", lambda _: "Calculation", lambda d: calculated(d)),
+    (("passages", "query"), "passages", lambda d: f"What documents say about {d['query']}", lambda d: passage_texts(d)),
     (("memories",), "memories", lambda d: _memory_title(d), lambda d: "\n".join(memory_texts(d))),
     (("kind", "facts", "text"), "analysis", lambda _: "Analysis", _text("text")),
     (("url", "text"), "page", _text("url"), _text("text")),
@@ -156,6 +169,16 @@ def memory_texts(data: Object) -> list[str]:
     return [str(m.get("content", "")) for m in objects(data.get("memories"))]
 
 
+def passage_texts(data: Object) -> str:
+    """What documents say, without their names."""
+    return "\n\n".join(str(p.get("text", "")) for p in objects(data.get("passages")))
+
+
+def passage_place(passage: Object) -> str:
+    """`handbook/leave.md:5-7`."""
+    return f"{passage.get('file')}:{passage.get('first_line')}-{passage.get('last_line')}"
+
+
 def _memory_title(data: Object) -> str:
     query = data.get("query")
     return f"What is remembered about {query}" if query else "What is remembered"
@@ -171,6 +194,9 @@ def _readable(piece: Piece) -> str:
         return "\n".join([searched(data), *(f"- {path}: {n}" for path, n in counts)])
     if piece.kind == "memories":
         return "\n".join(memory_texts(piece.data)) or "nothing is remembered about that"
+    if piece.kind == "passages":
+        told = [f"{passage_place(p)}\n{p.get('text')}" for p in objects(piece.data.get("passages"))]
+        return "\n\n".join(told) or "no indexed document says anything about that"
     return piece.text
 
 

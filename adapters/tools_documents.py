@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TypedDict
+
+import attrs
 
 from trouper.actors.documents import Passage
 from trouper.actors.protocols import Evidence
 from trouper.actors.tool import Checked, Effect, Tool, tool
 from trouper.runtime import BadArguments
+
+from .workspace import Workspace
 
 Search = Callable[[str, int], Awaitable[Sequence[Passage]]]
 
@@ -35,8 +40,8 @@ class FoundPassages(TypedDict):
     untrusted: bool
 
 
-def make(search: Search) -> list[Tool]:
-    """The tool over whatever searches."""
+def make(search: Search, workspace: Workspace) -> list[Tool]:
+    """The tool over whatever searches; files below the work directory are named relative to it."""
 
     @tool(effect=Effect.PURE, permission="memory", timeout=60, verify=_verify)
     async def search_documents(query: str, k: int = 5) -> FoundPassages:
@@ -53,7 +58,7 @@ def make(search: Search) -> list[Tool]:
             raise BadArguments("query: say what to look for")
         if not 1 <= k <= MAX_FOUND:
             raise BadArguments(f"k: {k} is not between 1 and {MAX_FOUND}")
-        found = await search(query, k)
+        found = [attrs.evolve(p, file=workspace.name(Path(p.file))) for p in await search(query, k)]
         return FoundPassages(
             query=query,
             count=len(found),

@@ -52,6 +52,13 @@ class RecallSource:
 
 
 @attrs.frozen(kw_only=True)
+class DocumentsSource:
+    """What the indexed documents say about `query`."""
+
+    query: str = attrs.field(validator=_filled)
+
+
+@attrs.frozen(kw_only=True)
 class CalculationSource:
     """The value of an arithmetic expression (`+ - * / % **` and parentheses)."""
 
@@ -65,7 +72,7 @@ class TextSource:
     text: str = attrs.field(validator=_filled)
 
 
-Source = SearchSource | FileSource | RecallSource | CalculationSource | TextSource
+Source = SearchSource | FileSource | RecallSource | DocumentsSource | CalculationSource | TextSource
 
 
 @attrs.frozen(kw_only=True)
@@ -99,6 +106,7 @@ _SOURCES: dict[str, type[Source]] = {
     "search": SearchSource,
     "file": FileSource,
     "recall": RecallSource,
+    "documents": DocumentsSource,
     "calculation": CalculationSource,
     "text": TextSource,
 }

@@ -17,6 +17,7 @@ from trouper.runtime import GoalRefused
 from .form import (
     Analysis,
     CalculationSource,
+    DocumentsSource,
     FileSource,
     Form,
     MemorySink,
@@ -39,6 +40,7 @@ ACTIONS = frozenset(
         "calculate",
         "remember",
         "recall",
+        "search_documents",
     }
 )
 """Every tool that a form can need. `reply` and `fetch_url` are not among them."""
@@ -47,6 +49,7 @@ SOURCE_ACTION: dict[type[Source], str] = {
     SearchSource: "search_files",
     FileSource: "read_file",
     RecallSource: "recall",
+    DocumentsSource: "search_documents",
     CalculationSource: "calculate",
 }
 
@@ -54,6 +57,7 @@ AS_FACT: dict[str, str] = {
     "search_files": "",
     "read_file": ".content",
     "recall": ".text",
+    "search_documents": ".text",
     "calculate": ".text",
     "summarize": ".summary",
     "analyze_content": ".text",
@@ -174,7 +178,7 @@ def _heading(source: Source) -> str:
             return f"{pattern} in {path}"
         case FileSource(path=path):
             return path
-        case RecallSource(query=query):
+        case RecallSource(query=query) | DocumentsSource(query=query):
             return query
         case CalculationSource(expression=expression):
             return expression

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 
 from .form import (
     CalculationSource,
+    DocumentsSource,
     FileSource,
     Form,
     MemorySink,
@@ -154,7 +155,7 @@ def _wishes(free: Sequence[Span], form: Form) -> Iterable[str]:
     """Every wish that can be seen in a word is in the form."""
     remembers = any(isinstance(sink, MemorySink) for sink in form.sinks)
     recalls = any(isinstance(source, RecallSource) for source in form.sources)
-    searches = any(isinstance(source, SearchSource) for source in form.sources)
+    searches = any(isinstance(source, SearchSource | DocumentsSource) for source in form.sources)
     asked = " ".join(_said(form)).casefold()
     for at, span in enumerate(free):
         if span.kind != "word":
@@ -180,6 +181,8 @@ def _without_cue(goal: str, spans: Sequence[Span], form: Form) -> Iterable[str]:
     for source in form.sources:
         if isinstance(source, RecallSource) and not low & KNOWING:
             yield source.query
+        if isinstance(source, DocumentsSource) and "documents" not in low:
+            yield source.query
         if isinstance(source, CalculationSource) and not any(s.kind == "number" or s.low for s in spans):
             yield source.expression
         if isinstance(source, SearchSource) and not source.regex and source.pattern.casefold() not in folded:
@@ -200,7 +203,7 @@ def _without_cue(goal: str, spans: Sequence[Span], form: Form) -> Iterable[str]:
 
 def _free_texts(form: Form) -> Iterable[str]:
     for source in form.sources:
-        if isinstance(source, RecallSource):
+        if isinstance(source, RecallSource | DocumentsSource):
             yield source.query
         if isinstance(source, TextSource):
             yield source.text

@@ -9,7 +9,7 @@ words that could not be explained, because a wrong plan is worse than none.
     match        templates and how they are matched
     terms, names, free, facts, units, arithmetic    what may fill the free parts
     wishes       what betrays a wish inside free text
-    search, files, memory, sinks, calculation, follow    the sentences
+    search, files, memory, documents, sinks, calculation, follow    the sentences
     assembly     clauses to one form
     gate         form against goal
 """
@@ -26,6 +26,7 @@ from trouper.runtime import GoalRefused
 from . import arithmetic, facts, free, names, terms, units
 from .assembly import Unfit, assemble
 from .calculation import CALCULATION_FRAMES, CALCULATION_PHRASES
+from .documents import DOCUMENT_FRAMES, DOCUMENT_PHRASES
 from .files import FILE_FRAMES
 from .follow import FOLLOW_FRAMES
 from .form import Form
@@ -65,6 +66,7 @@ PATTERNS: tuple[str, ...] = (
     "What is <arithmetic>? / How many <unit> are in <number> <unit>? [Write it to <file.md>]",
     "Remember that <fact> / <fact>, don't forget it",
     "What did I tell you about <topic>? / Recall <topic> [and write it to <file.md>]",
+    "What do my documents say about <topic>? / Search my documents for <topic>",
 )
 """The sentences the rules know, in plain words; a refusal names them."""
 
@@ -85,6 +87,7 @@ _CLAUSE_FRAMES: dict[str, tuple[Frame, ...]] = {
         for rule in (
             "calculation",
             "more_calculation",
+            "documents_clause",
             "recall",
             "keep_clause",
             "fact_clause",
@@ -107,6 +110,7 @@ RULES = Rules(
         **SEARCH_FRAMES,
         **FILE_FRAMES,
         **MEMORY_FRAMES,
+        **DOCUMENT_FRAMES,
         **SINK_FRAMES,
         **WHOLE_FRAMES,
         **FOLLOW_FRAMES,
@@ -125,7 +129,7 @@ RULES = Rules(
         "quantity": units.quantity,
     },
     plural=frozenset({"clause", "core_clause"}),
-    phrases=PHRASES | WORDING | MEMORY_PHRASES | TERM_PHRASES | CALCULATION_PHRASES,
+    phrases=PHRASES | WORDING | MEMORY_PHRASES | DOCUMENT_PHRASES | TERM_PHRASES | CALCULATION_PHRASES,
 )
 
 _JOINTS = words("and then & afterwards plus also") | {",", ".", "?", "!", ";", "\n", "…", "-"}

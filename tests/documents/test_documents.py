@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import attrs
 import pytest
 import trio
@@ -10,7 +12,8 @@ from tests.documents.counting import Counting
 from trouper.actors.chunking import Chunking
 from trouper.actors.documents import CountDocuments, DocumentIndexed, IndexDocuments, IndexingBegun, SearchDocuments
 from trouper.adapters.document_files import DocumentFiles
-from trouper.runtime import BadRequest, DocumentsFailed, DocumentsRefused, LLMError, ModelUnavailable
+from trouper.runtime import ActorCrashed, BadRequest, DocumentsFailed, DocumentsRefused, LLMError, ModelUnavailable
+from trouper.testing import When, crash, wait_incarnation
 
 pytestmark = pytest.mark.io
 
@@ -212,6 +215,23 @@ async def test_progress_is_told_for_every_file(opened, tree) -> None:
     files = [e for e in told if isinstance(e, DocumentIndexed)]
     assert sorted(e.number for e in files) == [1, 2, 3, 4, 5]
     assert {e.path: e.skipped for e in files}[str(tree / "logo.png")] == "binary"
+
+
+@pytest.mark.parametrize("when", list(When))
+async def test_a_crash_while_indexing_loses_nothing_that_was_written(opened, tree, when) -> None:
+    async with opened(batch_size=1) as (documents, _, store, _):
+        await documents.ask(IndexDocuments((str(tree / "docs"),)))
+        crash(documents, when)
+        with trio.fail_after(20):
+            with contextlib.suppress(ActorCrashed):  # the asker hears of it, and asks again
+                await documents.ask(IndexDocuments((str(tree),)))
+            await wait_incarnation(documents, 2)
+            await documents.ask(IndexDocuments((str(tree),)))
+        found = await documents.ask(SearchDocuments("garden gate", 1))
+        counts = await store.counts()
+
+    assert counts.files == 4
+    assert found[0].text == "The garden gate is painted green."
 
 
 async def test_large_files_are_skipped_with_their_size(opened, tree) -> None:
