@@ -1,89 +1,65 @@
 """The rate limiter: one actor that says when the next call to a model may go.
 
-A lease names an instant. Nobody waits inside the limiter: the caller sleeps until its instant and asks once more,
-because a server's Retry-After may have moved everybody meanwhile. Leases are named by the caller, so that one whose
-answer never arrived (the caller was cancelled, the limiter crashed) can still be given back.
+Callers ask for a lease and sleep in their own task until it is granted; nobody waits inside the limiter, which is
+roused by its own timer, by who asks, and by reports that somebody waits for. What it does each time is the same: read
+the tray, serve what may go, wake who was served, set the timer.
 
-The arithmetic is `TokenBucket`; it is handed in, so that what was spent outlives a crash of this actor.
+The arithmetic is `RateBooks` and its buckets; they are handed in, so that what was spent, who waits and what nobody
+has read yet outlive a crash of this actor. `SpendLog` makes the minute that was spent outlive the process.
 """
 
 from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 
 import attrs
 import trio
 
 from trouper.runtime import (
     Actor,
-    ActorCrashed,
-    ActorError,
     Ask,
-    BadRequest,
     BucketStatistics,
     BudgetExceeded,
-    Lease,
-    MailboxFull,
+    Event,
+    ExitKind,
+    ExitReason,
     ModelUnavailable,
     OnCancel,
-    RateLimited,
-    Ref,
+    RateBooks,
+    Report,
     Seconds,
-    Tell,
+    Timer,
     TokenBucket,
+    Turn,
     handler,
 )
 
+from .leasing import Acquire, GiveBack, PushBack, ReadTray, Settle, give_back, take_lease, tell_limiter, wake
+from .protocols import SpendLog, Spent
+
+__all__ = [
+    "Acquire",
+    "GetLimiterStatistics",
+    "GiveBack",
+    "LimitHit",
+    "Limiter",
+    "LimiterStatistics",
+    "PushBack",
+    "Settle",
+    "give_back",
+    "take_lease",
+    "tell_limiter",
+]
+
 log: logging.Logger = logging.getLogger("trouper.limiter")
 
-TRIES = 3
-"""How often a caller asks a limiter that crashes with the question in hand."""
+BREATH: Seconds = 0.002
+"""Waking up for each request by itself would cost more than the request; what is due within this time goes together."""
 
-GIVE_BACK_BOUND: Seconds = 1.0
-"""How long a cancelled caller waits for room in the limiter's mailbox; then its lease expires by itself."""
-
-
-@attrs.frozen(kw_only=True)
-class Acquire(Ask[Lease]):
-    """Reserve one request of `tokens` tokens under the name `lease_id`; the same name again reserves once.
-
-    `model` says for which model, for logs; all models share one budget today.
-    """
-
-    lease_id: str
-    tokens: int
-    model: str = ""
-
-
-@attrs.frozen
-class Confirm(Ask[Lease]):
-    """The lease as it stands now. Ask at its instant: a push back may have moved it further away."""
-
-    lease_id: str
-
-
-@attrs.frozen
-class Settle(Tell):
-    """The request used so many tokens."""
-
-    lease_id: str
-    used_tokens: int
-
-
-@attrs.frozen
-class GiveBack(Tell):
-    """The request was never sent; an unknown lease changes nothing."""
-
-    lease_id: str
-
-
-@attrs.frozen
-class PushBack(Tell):
-    """A server wishes us to wait so many seconds: nothing goes before that, whoever it belongs to."""
-
-    seconds: Seconds
+QUIET: Seconds = 1.0
+"""A whole burst may be declined; refusals within this time of the last are said for those who look for them."""
 
 
 @attrs.frozen
@@ -93,163 +69,251 @@ class GetLimiterStatistics(Ask["LimiterStatistics"]):
 
 @attrs.frozen(kw_only=True)
 class LimiterStatistics:
-    """Counters of this incarnation, and the window as the bucket has it (`None` when limiting is off)."""
+    """Counters of this incarnation, and the windows: `bucket` all scopes together (None when limiting is off)."""
 
     acquired: int = 0
     settled: int = 0
     given_back: int = 0
     push_backs: int = 0
     refused: int = 0
+    failed: int = 0
     bucket: BucketStatistics | None = None
+    scopes: Mapping[str, BucketStatistics] = attrs.field(factory=dict)
+
+
+@attrs.frozen(kw_only=True)
+class LimitHit(Event):
+    """A server declined a call because of its limits, or was overloaded by it; `state` is what comes of it."""
+
+    scope: str
+    declined: bool
+    state: BucketStatistics
 
 
 class Limiter(Actor):
-    """Answers `Acquire` under the limits of `bucket`; without one every lease may go at once.
+    """Answers `Acquire` under the limits of `books`; without any every lease is granted at once.
 
-    Build the bucket outside and hand the same one to every incarnation:
-    `bucket = TokenBucket(Limits(rpm=...)); ChildSpec(id="limiter", start=functools.partial(Limiter, bucket))`.
-    Its methods are complete when they return, so a crash between two of them leaves it whole.
+    Build the books outside and hand the same ones to every incarnation:
+    `books = RateBooks(Limits(rpm=..., tpm=...)); ChildSpec(id="limiter", start=functools.partial(Limiter, books))`.
+    A `TokenBucket` stands for books with its limits; it is the one of calls that name no scope.
+
+    Args:
+        books: The limits, and what was spent.
+        spend: Where what was spent is written down, so that a new process knows it.
+        now: The clock of the books.
     """
 
-    def __init__(self, bucket: TokenBucket | None, *, now: Callable[[], Seconds] = trio.current_time) -> None:
-        self._bucket = bucket
+    def __init__(
+        self,
+        books: RateBooks | TokenBucket | None,
+        *,
+        spend: SpendLog | None = None,
+        now: Callable[[], Seconds] = trio.current_time,
+    ) -> None:
+        self._books = RateBooks.around(books) if isinstance(books, TokenBucket) else books
+        self._spend = spend
         self._now = now
-        self._counts = LimiterStatistics()
+        self._acquired = self._settled = self._given_back = self._push_backs = self._refused = self._failed = 0
+        self._due: dict[str, Seconds] = {}
+        self._timer: Timer | None = None
+        self._timer_at: Seconds = math.inf
+        self._said_at: Seconds = -math.inf
 
-    @handler(on_cancel=OnCancel.FINISH, raises=(BudgetExceeded,))
-    async def acquire(self, message: Acquire) -> Lease:
-        """Reserve at the earliest instant that the limits allow; never waits for it.
+    async def on_start(self) -> None:
+        """Take over from the last incarnation, or from the last process."""
+        if self._books is None:
+            return
+        now = self._now()
+        if self._spend is not None and not self._books.remembers:
+            self._remember(self._spend.load(), now)
+            self._books.remembers = True
+        _wake(turn for turn in self._books.turns() if turn.state == "granted")
+        self._work(now, everything=True)
+
+    async def on_stop(self, reason: ExitReason) -> None:
+        """Whoever waits is told that nobody will serve it; after a crash the next incarnation does."""
+        if self._books is None or reason.kind is ExitKind.CRASHED:
+            return
+        error = ModelUnavailable("it has stopped")
+        for _, bucket in self._books.buckets():
+            _wake(bucket.refuse_waiting(error))
+
+    # ------------------------------------------------------------ messages
+    @handler(inline=True, raises=(BudgetExceeded,))
+    def acquire(self, message: Acquire) -> Turn:
+        """Grant at once if the limits allow it, else put it into the queue.
 
         Raises:
             BudgetExceeded: the request alone is larger than a minute allows; nothing was reserved.
         """
         now = self._now()
-        if self._bucket is None:
-            self._count("acquired")
-            return Lease(message.lease_id, now, message.tokens)
+        bucket = None if self._books is None else self._books.bucket(message.scope, now)
+        if self._books is None or bucket is None:
+            self._acquired += 1
+            priority, deadline = message.priority, message.deadline
+            return Turn(message.lease_id, message.tokens, priority, now, deadline, now, "granted")
+        read = self._read_tray(now)
         try:
-            lease = self._bucket.reserve(message.lease_id, message.tokens, now)
+            turn = bucket.ask(
+                message.lease_id, message.tokens, now, priority=message.priority, deadline=message.deadline
+            )
         except BudgetExceeded:
-            self._count("refused")
+            self._refused += 1
+            if read:
+                self._work(now, everything=True)
             raise
-        self._count("acquired")
-        return lease
+        self._acquired += 1
+        turn.tray = self._books.tray
+        if read:
+            self._work(now, everything=True)
+        elif bucket.waiting == 1 or message.scope not in self._due:
+            self._serve(message.scope, bucket, now)
+            self._set_timer(now)
+        return turn
 
-    @handler(on_cancel=OnCancel.FINISH)
-    async def confirm(self, message: Confirm) -> Lease:
-        """The lease as it stands; one that is over, or of no bucket, may go now."""
-        try:
-            if self._bucket is not None:
-                return self._bucket.lease(message.lease_id)
-        except KeyError:
-            log.debug("[LIMITER] lease %s is over", message.lease_id)
-        return Lease(message.lease_id, self._now(), 0)
+    @handler
+    async def read_tray(self, _: ReadTray) -> None:
+        """Something came back that somebody waits for."""
+        self._work(self._now())
 
     @handler
     async def settle(self, message: Settle) -> None:
         """Charge what was used."""
-        self._count("settled")
-        if self._bucket is not None:
-            self._bucket.settle(message.lease_id, message.used_tokens, self._now())
+        self._told(Report(message.lease_id, "settled", message.used_tokens, message.limits))
 
     @handler
     async def give_back(self, message: GiveBack) -> None:
         """Undo a reservation whose request was never sent."""
-        self._count("given_back")
-        if self._bucket is not None:
-            self._bucket.give_back(message.lease_id, self._now())
+        self._told(Report(message.lease_id, "given_back"))
 
     @handler
     async def push_back(self, message: PushBack) -> None:
         """Let nothing go for a while."""
-        self._count("push_backs")
+        self._push_backs += 1
         log.warning("[LIMITER] the server wants a pause of %.3g s", message.seconds)
-        if self._bucket is not None:
-            self._bucket.retry_after(message.seconds, self._now())
+        if self._books is not None:
+            now = self._now()
+            for scope, bucket in self._books.buckets():
+                if message.scope is None or scope == message.scope:
+                    bucket.push_back(message.seconds, now)
+            self._work(now, everything=True)
 
     @handler(on_cancel=OnCancel.FINISH)
     async def statistics(self, _: GetLimiterStatistics) -> LimiterStatistics:
-        """Counters and the state of the window."""
-        bucket = self._bucket.statistics(self._now()) if self._bucket is not None else None
-        return attrs.evolve(self._counts, bucket=bucket)
+        """Counters and the state of the windows."""
+        now = self._now()
+        self._work(now)
+        scopes = {} if self._books is None else self._books.statistics(now)
+        return LimiterStatistics(
+            acquired=self._acquired,
+            settled=self._settled,
+            given_back=self._given_back,
+            push_backs=self._push_backs,
+            refused=self._refused,
+            failed=self._failed,
+            bucket=None if self._books is None else self._books.total(now),
+            scopes=scopes,
+        )
 
-    def _count(self, what: str) -> None:
-        self._counts = attrs.evolve(self._counts, **{what: getattr(self._counts, what) + 1})
+    # ------------------------------------------------------------ the work
+    def _told(self, report: Report) -> None:
+        if self._books is None:
+            self._count(report)
+            return
+        self._books.tray.reports.append(report)
+        self._work(self._now(), everything=True)
+
+    def _work(self, now: Seconds, *, everything: bool = False) -> None:
+        """Read the tray, serve every scope in which somebody may go, set the timer."""
+        if self._books is None:
+            return
+        if self._read_tray(now) or everything:
+            for scope, bucket in self._books.buckets():
+                if bucket.waiting or scope in self._due:
+                    self._serve(scope, bucket, now)
+        else:
+            for scope in [scope for scope, at in self._due.items() if at <= now]:
+                due = self._books.bucket(scope, now)
+                if due is not None:
+                    self._serve(scope, due, now)
+        self._set_timer(now)
+
+    def _read_tray(self, now: Seconds) -> bool:
+        books = self._books
+        if books is None or not books.tray.reports:
+            return False
+        reports = books.tray.reports
+        while reports:
+            report = reports.popleft()
+            self._count(report)
+            scope = books.report(report, now)
+            if scope is not None and report.fate in {"declined", "overloaded"}:
+                self._tell(scope, report, now)
+        return True
+
+    def _serve(self, scope: str, bucket: TokenBucket, now: Seconds) -> None:
+        served = bucket.serve(now)
+        if served:
+            if self._spend is not None:
+                granted = [turn.tokens for turn in served if turn.state == "granted"]
+                self._spend.note((Spent(scope=scope, requests=len(granted), tokens=sum(granted)),))
+            self._refused += sum(turn.state == "refused" for turn in served)
+            _wake(served)
+        if bucket.waiting:
+            self._due[scope] = bucket.next_at(now)
+        else:
+            self._due.pop(scope, None)
+
+    def _set_timer(self, now: Seconds) -> None:
+        assert self._books is not None  # noqa: S101 - whoever serves has books
+        self._books.tray.wanted = bool(self._due)
+        at = min(self._due.values(), default=math.inf)
+        if at == self._timer_at and at > now:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer, self._timer_at = None, at
+        if at != math.inf:
+            self._timer = self.ctx.send_after(max(BREATH, at - now), ReadTray())
+
+    def _count(self, report: Report) -> None:
+        if report.fate == "settled":
+            self._settled += 1
+        elif report.fate == "given_back":
+            self._given_back += 1
+        else:
+            self._failed += 1
+
+    def _tell(self, scope: str, report: Report, now: Seconds) -> None:
+        """What an operator would want to know at night: who declined what, and what comes of it."""
+        assert self._books is not None  # noqa: S101 - whoever reads the tray has books
+        bucket = self._books.bucket(scope, now)
+        if bucket is None:
+            return
+        state = bucket.statistics(now)
+        again, self._said_at = now < self._said_at + QUIET, now
+        log.log(
+            logging.DEBUG if again else logging.WARNING,
+            "[LIMITER] %s %s a call: a pause of %.3g s, %d at once, %.0f %% of the limits, calls under way: %s",
+            scope or "the server",
+            "declined" if report.fate == "declined" else "had no answer for",
+            state.paused_for,
+            state.burst,
+            100 * state.share,
+            "as many as like" if state.max_unsettled is None else f"at most {state.max_unsettled}",
+        )
+        if self.ctx.listening:
+            declined = report.fate == "declined"
+            self.ctx.emit(LimitHit(at=now, actor=self.ctx.name, scope=scope, declined=declined, state=state))
+
+    def _remember(self, spends: Iterable[Spent], now: Seconds) -> None:
+        assert self._books is not None  # noqa: S101 - see on_start
+        for spend in sorted(spends, key=lambda spend: -spend.age):
+            bucket = self._books.bucket(spend.scope, now)
+            if bucket is not None:
+                bucket.spent(spend.tokens, now - max(0.0, spend.age), spend.requests)
 
 
-# ---------------------------------------------------------------- the caller's side
-async def take_lease(
-    limiter: Ref[Actor], lease_id: str, tokens: int, *, model: str = "", deadline: Seconds = math.inf
-) -> Lease:
-    """Reserve one request and wait for its instant. Returns when the request may be sent; settle it afterwards.
-
-    Cancelled: the reservation is given back; nothing of it remains.
-
-    Raises:
-        BadRequest: the request alone is larger than the limits allow in a minute.
-        RateLimited: its instant lies after `deadline` (trio's clock), so waiting would be in vain.
-        ModelUnavailable: the limiter does not answer.
-    """
-    try:
-        lease = await _ask(limiter, Acquire(lease_id=lease_id, tokens=tokens, model=model))
-        while (wait := lease.at - trio.current_time()) > 0:
-            if lease.at > deadline:
-                raise _too_late(wait, deadline)
-            await trio.sleep(wait)
-            lease = await _ask(limiter, Confirm(lease_id))
-    except BudgetExceeded as error:
-        raise BadRequest(str(error)) from error
-    except BaseException:
-        await give_back(limiter, lease_id)
-        raise
-    return lease
-
-
-async def _ask(limiter: Ref[Actor], message: Acquire | Confirm) -> Lease:
-    for last in (False,) * (TRIES - 1) + (True,):
-        try:
-            return await limiter.ask(message)
-        except ActorCrashed as error:  # the same lease again reserves once, whatever the crash left behind
-            if last:
-                raise _no_limiter(limiter, error) from error
-        except ActorError as error:
-            raise _no_limiter(limiter, error) from error
-    raise AssertionError("unreachable: the last try returns or raises")
-
-
-def _no_limiter(limiter: Ref[Actor], error: ActorError) -> ModelUnavailable:
-    return ModelUnavailable(f"no call to a model can be made: the rate limiter {limiter.name!r} says {error}")
-
-
-def _too_late(wait: Seconds, deadline: Seconds) -> RateLimited:
-    left = deadline - trio.current_time()
-    error = RateLimited(
-        f"the rate limits let this call go in {wait:.3g} s, but it must be answered within {left:.3g} s. "
-        "Allow more time, ask for less at once, or raise performance.rate_limiting.",
-        retry_after=wait,
-    )
-    error.retryable = False  # within this deadline it cannot be otherwise
-    return error
-
-
-async def give_back(limiter: Ref[Actor], lease_id: str) -> None:
-    """Give a lease back for a caller that is being cancelled: sent at once, without a checkpoint, if there is room.
-
-    With a full mailbox it waits for room, shielded and bounded; a lease that could not be given back stays charged
-    until its minute is over.
-    """
-    try:
-        limiter.tell_nowait(GiveBack(lease_id))
-    except MailboxFull:
-        with trio.move_on_after(GIVE_BACK_BOUND, shield=True):
-            await limiter.tell(GiveBack(lease_id))
-    except ActorError as error:
-        log.debug("[LIMITER] lease %s is not given back: %s", lease_id, error)
-
-
-def tell_limiter(limiter: Ref[Actor], message: Settle | PushBack) -> None:
-    """Tell the limiter what came of a call, now; if it has no room the estimate stands."""
-    try:
-        limiter.tell_nowait(message)
-    except ActorError as error:
-        log.warning("[LIMITER] %s was not heard: %s", type(message).__name__, error)
+def _wake(turns: Iterable[Turn]) -> None:
+    for turn in turns:
+        wake(turn)

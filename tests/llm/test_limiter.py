@@ -11,9 +11,7 @@ import trio.testing
 
 from trouper.actors.limiter import (
     Acquire,
-    Confirm,
     GetLimiterStatistics,
-    GiveBack,
     Limiter,
     PushBack,
     Settle,
@@ -21,8 +19,10 @@ from trouper.actors.limiter import (
     take_lease,
 )
 from trouper.runtime import BadRequest, Limits, Mailbox, ModelUnavailable, RateLimited, TokenBucket, open_system
-from trouper.runtime._bucket import WINDOW
+from trouper.runtime._rate_window import SLACK, WINDOW
 from trouper.runtime.testing import When, crash
+
+MINUTE = WINDOW + SLACK
 
 
 def bucket(rpm: int = 60, tpm: int = 60_000, burst: int = 1000) -> TokenBucket:
@@ -38,7 +38,7 @@ async def test_leases_within_the_limits_go_at_once_and_the_next_waits_for_the_wi
             await take_lease(limiter, str(i), 10)
             went.append(trio.current_time() - began)
 
-        assert went == pytest.approx([0, 0, 60, 60, 120], abs=0.01)
+        assert went == pytest.approx([0, 0, MINUTE, MINUTE, 2 * MINUTE], abs=0.01)
 
 
 async def test_without_a_bucket_everything_goes_at_once(autojump_clock) -> None:
@@ -70,7 +70,7 @@ async def test_waiting_in_vain_is_refused_at_once_and_costs_nothing(autojump_clo
         await take_lease(limiter, "first", 1)
         began = trio.current_time()
 
-        with pytest.raises(RateLimited, match=r"go in 60 s, .* within 5 s") as caught:
+        with pytest.raises(RateLimited, match=r"go in 60.2 s, .* within 5 s") as caught:
             await take_lease(limiter, "second", 1, deadline=began + 5.0)
         assert trio.current_time() == began
         assert not caught.value.retryable
@@ -107,7 +107,7 @@ async def test_a_crash_of_the_limiter_forgets_nothing_that_was_spent(autojump_cl
         await take_lease(limiter, "c", 1)
 
         assert limiter.incarnation == 2
-        assert trio.current_time() - began == pytest.approx(60.0, abs=0.1)
+        assert trio.current_time() - began == pytest.approx(MINUTE, abs=0.1)
 
 
 @pytest.mark.parametrize("when", [When.IN_FLIGHT, When.BEFORE_REPLY])
@@ -144,14 +144,6 @@ async def test_a_full_mailbox_does_not_lose_what_is_given_back(autojump_clock) -
         assert (await limiter.ask(GetLimiterStatistics())).bucket.requests == 0
 
 
-async def test_a_lease_that_is_over_may_go(autojump_clock) -> None:
-    async with open_system() as system:
-        limiter = await system.spawn(Limiter, bucket())
-        await limiter.tell(GiveBack("nobody"))
-
-        assert (await limiter.ask(Confirm("nobody"))).at == trio.current_time()
-
-
 class CancelAt(trio.abc.Instrument):
     """Cancels a scope just before the chosen step of one task: every await of it, one test after another."""
 
@@ -179,6 +171,7 @@ async def test_a_caller_cancelled_at_any_await_leaves_nothing_reserved(autojump_
         async with open_system() as system:
             limits = bucket(rpm=2)
             limiter = await system.spawn(Limiter, limits)
+            began = trio.current_time()
             await take_lease(limiter, "a", 1)
             await take_lease(limiter, "b", 1)
             instrument = CancelAt(steps)
@@ -194,10 +187,13 @@ async def test_a_caller_cancelled_at_any_await_leaves_nothing_reserved(autojump_
             hit = instrument.hit
             state = (await limiter.ask(GetLimiterStatistics())).bucket
 
-            held = {lease_id for lease_id in ("a", "b", "c") if lease_id in limits._number_of}
-            assert state.requests + state.waiting == len(held)
-            assert ("c" in held) == (got is not None)
-    assert steps > 3
+            assert state.waiting == 0
+            assert state.unsettled == 2 + (got is not None)
+            assert limits.knows("c") == (got is not None)
+            assert state.requests == (
+                2 if got is None and trio.current_time() < began + MINUTE else int(got is not None)
+            )
+    assert steps >= 3
 
 
 async def test_in_a_storm_of_cancellations_the_window_law_holds_and_the_books_are_right(autojump_clock) -> None:
@@ -226,9 +222,9 @@ async def test_in_a_storm_of_cancellations_the_window_law_holds_and_the_books_ar
                 if i % 20 == 0:
                     state = (await limiter.ask(GetLimiterStatistics())).bucket
                     now = trio.current_time()
-                    recent = [tokens for at, tokens in sent if at > now - WINDOW]
+                    recent = [tokens for at, tokens in sent if at + MINUTE > now]
                     assert (state.requests, state.tokens) == (len(recent), sum(recent))
-        await trio.sleep(WINDOW + 1)
+        await trio.sleep(MINUTE + 1)
         state = (await limiter.ask(GetLimiterStatistics())).bucket
 
     assert (state.requests, state.waiting, state.unsettled) == (0, 0, 0)
