@@ -3,85 +3,67 @@
 It is httpx2, the maintained continuation of httpx that the openai SDK is built on. Plain httpx 0.28 loses its pool
 for ever in a storm of cancellations (all slots stuck in CONNECTING), and Trouper cancels by design.
 
-One pooled client serves every model of a troupe. The SSL context is made once a process: loading the system's CA
-store costs about 40 ms of CPU, more than a request. Errors leave as `LLMError` kinds; the body of an answer whose
-status is not 200 is read here, bounded, so that nothing further up can be fed without end.
+There is one pooled client for each configuration (server, certificates, HTTP/2, proxy, limits), shared by every model
+and embedder that is given the pool, and each is watched (`http_watchdog`). The certificates are read once a process:
+loading the system's store costs about 40 ms of CPU, more than twenty requests. Errors leave as `LLMError` kinds; the
+body of an answer whose status is not 200 is read here, bounded, so that nothing further up can be fed without end.
+
+Importing this, and creating a pool, loads no HTTP library.
 """
 
 from __future__ import annotations
 
-import functools
+import importlib.util
+import logging
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import attrs
 import trio
 
-from trouper.runtime import BadRequest, BadResponse, LLMError, ModelUnavailable, Seconds
+from trouper.runtime import BadRequest, ConfigError, ConfigProblem, ModelUnavailable, Seconds
 
-from .wire_errors import DOCTOR, Asked, bad_response, status_error
+from .http_answer import AnswerBytes, leave, raise_status
+from .http_faults import StatusAnswered, wire_faults
+from .http_pooling import ClientKey, ClientStatistics, ConnectionPooling, PoolRebuilt, PoolStatistics, key_of
+from .wire_errors import Asked
 
 if TYPE_CHECKING:
     import httpx2
 
-MAX_BODY = 32 << 20
-"""Bytes of an answer that are read at most."""
+    from .http_network import Network
+    from .http_watchdog import Watched
+    from .http_ways import CallersClient
 
-MAX_ERROR_BODY = 64 << 10
-"""Bytes of an error report that are read at most."""
+log = logging.getLogger(__name__)
 
-CLEAN_UP: Seconds = 2.0
-"""How long closing one answer may take."""
-
-
-def _at_least_one(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{attribute.name} must be a whole number of at least 1, not {value!r}")
-
-
-def _whole(_: object, attribute: attrs.Attribute[int], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
-        raise ValueError(f"{attribute.name} must be a whole number that is not negative, not {value!r}")
-
-
-def _not_negative(_: object, attribute: attrs.Attribute[float], value: object) -> None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0:
-        raise ValueError(f"{attribute.name} must be a number that is not negative, not {value!r}")
-
-
-@attrs.frozen(kw_only=True)
-class ConnectionPooling:
-    """How connections to model servers are kept.
-
-    Args:
-        enabled: False: every request opens a connection of its own and closes it.
-        max_connections: Most connections open at once; further requests wait, under their own deadline.
-        max_keepalive: Most idle connections that are kept.
-        keepalive_expiry: Seconds after which an idle connection is closed.
-    """
-
-    enabled: bool = True
-    max_connections: int = attrs.field(default=100, validator=_at_least_one)
-    max_keepalive: int = attrs.field(default=50, validator=_whole)
-    keepalive_expiry: Seconds = attrs.field(default=30.0, validator=_not_negative)
-
-
-class StatusAnswered(Exception):
-    """The server answered with another status than 200; raised from inside the client, bounded body and all."""
-
-    def __init__(self, status: int, headers: dict[str, str], body: bytes) -> None:
-        super().__init__(f"status {status}")
-        self.status = status
-        self.headers = headers
-        self.body = body
+SLACK: Seconds = 5.0
+"""Beyond the two timeouts of connecting (TCP and TLS), before a pool is taken for broken."""
 
 
 class HttpPool:
     """Connections to model servers, shared by all models of a troupe. Importing and creating it costs nothing.
 
     Give it to `OpenAIModel` and `OpenAIEmbedder`, and close it after them.
+
+    Args:
+        pooling: How connections are kept.
+        connect_timeout: Seconds that TCP may take, and TLS as much again.
+        write_timeout: Seconds that sending a request may stand still.
+        http2: Offer HTTP/2 to servers with TLS (needs the package h2): one connection for many calls.
+        ca_file: Trust the certificates in this file and no others; None: those of this machine.
+        uds: Reach every server through this socket of the file system, whatever its address says.
+        client: An `AsyncClient` of httpx2 or httpx to send everything through, or, better, a function that makes
+            one. One that is handed in as it is cannot be replaced when it breaks, and you close it.
+        patience: Seconds within which a request that has its place must be on its way before the pool is taken for
+            broken; None: twice `connect_timeout` and 5 more.
+        on_rebuilt: Called with each `PoolRebuilt`; it must not raise.
+
+    Raises:
+        ConfigError: HTTP/2 without h2, or a `ca_file` that is not there.
     """
 
     def __init__(
@@ -90,190 +72,253 @@ class HttpPool:
         *,
         connect_timeout: Seconds = 10.0,
         write_timeout: Seconds = 30.0,
+        http2: bool = False,
+        ca_file: str | Path | None = None,
+        uds: str | Path | None = None,
+        client: CallersClient | Callable[[], CallersClient] | None = None,
+        patience: Seconds | None = None,
+        on_rebuilt: Callable[[PoolRebuilt], None] | None = None,
     ) -> None:
+        _check(http2=http2, ca_file=ca_file)
         self.pooling: ConnectionPooling = pooling if pooling is not None else ConnectionPooling()
-        self._connect_timeout = connect_timeout
-        self._write_timeout = write_timeout
-        self._clients: dict[bool, httpx2.AsyncClient] = {}
+        self.timeouts: dict[str, float | None] = {
+            # No read timeout: a model may think for minutes before the first byte, and a per-read timeout does
+            # not stop a server that drips. The caller's total deadline does both.
+            "connect": connect_timeout,
+            "write": write_timeout,
+            "read": None,
+            "pool": None,
+        }
+        self._http2 = http2
+        self._ca_file = str(ca_file) if ca_file is not None else None
+        self._uds = str(uds) if uds is not None else None
+        self._callers = client
+        self._patience = patience if patience is not None else 2 * connect_timeout + SLACK
+        self.on_rebuilt: Callable[[PoolRebuilt], None] | None = on_rebuilt
+        self._open: dict[ClientKey, _Client] = {}
+        self._keys: dict[str, ClientKey] = {}
         self._closed = False
+        if client is not None:
+            _warn(client)
 
-    def client(self, base_url: str) -> httpx2.AsyncClient:
-        """The client for `base_url`: one for all TLS servers, one for all plain ones, made when first needed.
+    # ------------------------------------------------------------ asking
+    def transport(self, base_url: str) -> Watched:
+        """The watched pool for `base_url`, made when first needed.
 
         Raises:
             ModelUnavailable: the pool is closed.
+            BadRequest: that is no address.
         """
+        return self._client(base_url).watched
+
+    def client(self, base_url: str) -> httpx2.AsyncClient:
+        """An HTTP client over the same connections, for whoever needs one: the SDK, or you. It belongs to the pool.
+
+        An answer with another status than 200 raises `StatusAnswered` inside it.
+
+        Raises:
+            ModelUnavailable: the pool is closed.
+            BadRequest: that is no address.
+        """
+        return self._client(base_url).face()
+
+    def _client(self, base_url: str) -> _Client:
         if self._closed:
             raise ModelUnavailable("the connections to the model server are closed: the troupe has ended")
-        tls = base_url.lower().startswith("https:")
-        if tls not in self._clients:
-            self._clients[tls] = self._make(tls)
-        return self._clients[tls]
+        key = self._keys.get(base_url)
+        if key is None:
+            try:
+                key = key_of(base_url, self.pooling, http2=self._http2, ca_file=self._ca_file, uds=self._uds)
+            except ValueError as error:
+                asked = Asked(base_url)
+                raise BadRequest(f"{asked} cannot be asked: {error}. Check llm.base_url.") from error
+            self._keys[base_url] = key
+        client = self._open.get(key)
+        if client is None:
+            client = self._open[key] = self._make(key)
+        return client
 
-    def _make(self, tls: bool) -> httpx2.AsyncClient:
-        import httpx2
+    def _make(self, key: ClientKey) -> _Client:
+        from .http_network import Network
+        from .http_watchdog import Watched
+        from .http_ways import Through, way_of
 
-        pooling = self.pooling
-        return httpx2.AsyncClient(
-            verify=ca_store() if tls else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT),  # the latter trusts nobody
-            limits=httpx2.Limits(
-                max_connections=pooling.max_connections,
-                max_keepalive_connections=pooling.max_keepalive if pooling.enabled else 0,
-                keepalive_expiry=pooling.keepalive_expiry,
-            ),
-            # No read timeout: a model may think for minutes before the first byte, and a per-read timeout does
-            # not stop a server that drips. The caller's total deadline does both.
-            timeout=httpx2.Timeout(connect=self._connect_timeout, write=self._write_timeout, read=None, pool=None),
-            # A short answer gains nothing by compression; a hostile one could unfold to a thousand times its size.
-            headers={"accept-encoding": "identity"},
-            # A proxy from the environment is not for this machine's own servers.
-            mounts={f"all://{host}": None for host in ("localhost", "127.0.0.1", "[::1]")},
-            event_hooks={"response": [_raise_status]},
-        )
+        network = Network()
+        callers = self._callers
+        used = False
+
+        def way() -> httpx2.AsyncBaseTransport:
+            nonlocal used
+            if callers is None:
+                return way_of(key, network)
+            if callable(callers):
+                return Through(callers(), owned=True)
+            if used:
+                raise ModelUnavailable(
+                    f"the HTTP client that was handed in gives no connection to {key.origin} any more, and Trouper "
+                    "cannot make another: hand in a function that makes one, as HttpPool(client=...)"
+                )
+            used = True
+            return Through(callers, owned=False)
+
+        slots = callers is None and not key.http2
+        watched = Watched(way, key=key, patience=self._patience, slots=slots, told=self._tell)
+        return _Client(key, network, watched, self.timeouts)
+
+    def _tell(self, event: PoolRebuilt) -> None:
+        if self.on_rebuilt is not None:
+            self.on_rebuilt(event)
+
+    # ------------------------------------------------------------ beforehand, and after
+    async def warm_up(self, base_url: str, connections: int = 1) -> int:
+        """Open `connections` connections to the server before anybody asks it; gives how many could be opened.
+
+        No request is sent, so that no limit is touched: only the round trips of TCP and TLS are saved. The first
+        calls take these connections, within `keepalive_expiry` seconds. A server that is not there is no error here:
+        the log says so, and the first call will. Nothing is opened for a proxy, a socket of the file system or a
+        client of the caller's own, or while pooling is off.
+
+        Cancelled: those that were opened are kept.
+        """
+        from .http_ways import context_of
+
+        client = self._client(base_url)
+        key, pooling = client.key, self.pooling
+        if key.proxy or key.uds or self._callers is not None or not pooling.enabled:
+            await trio.lowlevel.checkpoint()
+            return 0
+        before = client.network.warm
+
+        async def one() -> None:
+            try:
+                await client.network.warm_up(
+                    key.host,
+                    key.port if key.port is not None else {"http": 80, "https": 443}[key.scheme],
+                    keep=pooling.keepalive_expiry,
+                    timeout=self.timeouts["connect"] or 10.0,
+                    tls=context_of(key) if key.scheme == "https" else None,
+                    alpn=("h2", "http/1.1") if key.http2 else ("http/1.1",),
+                )
+            except Exception as error:  # noqa: BLE001 - told in the log: nothing depends on a warm connection
+                log.info("[HTTP] no warm connection to %s: %s", key.origin, error)
+
+        with wire_faults(Asked(base_url)):
+            async with trio.open_nursery() as nursery:
+                for _ in range(min(connections, pooling.max_connections)):
+                    nursery.start_soon(one)
+        return client.network.warm - before
+
+    def statistics(self) -> PoolStatistics:
+        """Counters of every client so far."""
+        return PoolStatistics(clients=tuple(client.statistics() for client in self._open.values()))
 
     async def aclose(self) -> None:
         """Close all connections. Idempotent. Cancelled: they are closed all the same."""
         self._closed = True
-        clients, self._clients = self._clients, {}
+        clients, self._open = self._open, {}
         for client in clients.values():
-            with trio.move_on_after(CLEAN_UP, shield=True):
-                await client.aclose()
+            await client.aclose()
         await trio.lowlevel.checkpoint()
 
 
-@functools.cache
-def ca_store() -> ssl.SSLContext:
-    """The CA certificates of this machine, read once: about 40 ms of CPU each time otherwise."""
-    import httpx2
+@attrs.define
+class _Client:
+    """One configuration's connections."""
 
-    return httpx2.create_ssl_context()
+    key: ClientKey
+    network: Network
+    watched: Watched
+    timeouts: dict[str, float | None]
+    _face: httpx2.AsyncClient | None = None
 
+    def face(self) -> httpx2.AsyncClient:
+        """The same connections as an HTTP client."""
+        import httpx2
 
-def response_class() -> type[httpx2.Response]:
-    """What to ask the SDK for, so that it hands the answer over unread and unparsed."""
-    import httpx2
+        if self._face is None:
+            self._face = httpx2.AsyncClient(
+                transport=self.watched,
+                timeout=httpx2.Timeout(**self.timeouts),
+                # A short answer gains nothing by compression; a hostile one could unfold to a thousand times its size.
+                headers={"accept-encoding": "identity"},
+                event_hooks={"response": [raise_status]},
+                trust_env=False,
+            )
+        return self._face
 
-    return httpx2.Response
-
-
-async def _raise_status(response: httpx2.Response) -> None:
-    """Runs inside the client on each answer, before anybody could read its body without a bound."""
-    if response.status_code == 200:
-        return
-    body = bytearray()
-    chunks = response.aiter_raw()
-    try:
-        async for chunk in chunks:
-            body += chunk
-            if len(body) >= MAX_ERROR_BODY:
-                break
-    except Exception as error:  # noqa: BLE001 - the status is the news; the rest of the report is lost
-        body += f" (the report broke off: {type(error).__name__})".encode()
-    finally:
-        await leave(response, chunks)
-    raise StatusAnswered(response.status_code, dict(response.headers), bytes(body[:MAX_ERROR_BODY]))
-
-
-@contextmanager
-def wire_faults(asked: Asked) -> Iterator[None]:
-    """Whatever the HTTP client raises inside becomes an `LLMError` kind, chained. `Cancelled` passes."""
-    try:
-        yield
-    except LLMError:
-        raise
-    except StatusAnswered as answer:
-        raise status_error(asked, answer.status, answer.headers, answer.body) from None
-    except Exception as error:
-        raise _fault(asked, error) from error
-
-
-def _fault(asked: Asked, error: Exception) -> LLMError:
-    import httpx2
-
-    cause = _root(error, (httpx2.HTTPError, httpx2.InvalidURL))
-    detail = asked.clean(_words(cause))
-    if isinstance(cause, httpx2.InvalidURL | httpx2.UnsupportedProtocol | httpx2.LocalProtocolError):
-        return BadRequest(f"{asked} cannot be asked: {detail}. Check llm.base_url and llm.api_key.")
-    if isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError):
-        return ModelUnavailable(
-            f"no connection to {asked}: {detail}. Is it running, and is llm.base_url right? {DOCTOR}"
+    def statistics(self) -> ClientStatistics:
+        watched, network = self.watched, self.network
+        return ClientStatistics(
+            client=self.key.name,
+            origin=self.key.origin,
+            in_progress=watched.in_progress,
+            waiting=watched.waiting,
+            sent=watched.sent,
+            opened=network.opened,
+            open=network.open,
+            warm=network.warm,
+            rebuilt=watched.rebuilt,
         )
-    if isinstance(cause, httpx2.TransportError | OSError | trio.BrokenResourceError | trio.ClosedResourceError):
-        return ModelUnavailable(f"{asked} broke the connection: {detail}. Try again. {DOCTOR}")
-    # Whatever is left is the client stumbling over what the server sent (cookies, headers, encodings): ours to
-    # type, never to let through.
-    return BadResponse(f"{asked} sent what the HTTP client cannot read: {detail}. {DOCTOR}")
-
-
-def _root(error: BaseException, kinds: tuple[type[Exception], ...]) -> BaseException:
-    """The client's own error: the SDK wraps it in one that says "Connection error." and nothing else."""
-    link: BaseException | None = error
-    while link is not None and not isinstance(link, kinds):
-        link = link.__cause__
-    return error if link is None else link
-
-
-def _words(error: BaseException) -> str:
-    """The name of `error` and what it says; where it is silent, as with TLS, what lies underneath says."""
-    link: BaseException | None = error
-    while link is not None and not isinstance(link, BaseExceptionGroup | trio.Cancelled):
-        if str(link):
-            return f"{type(error).__name__}: {link}"
-        link = link.__cause__ or link.__context__  # the client cuts causes (`from None`), contexts stay
-    return type(error).__name__
-
-
-class AnswerBytes(AsyncIterator[bytes]):
-    """The body of an answer, piece by piece. `aclose` frees or closes the connection."""
-
-    def __init__(self, response: httpx2.Response, asked: Asked) -> None:
-        self.content_type: str = response.headers.get("content-type", "")
-        self._response = response
-        self._asked = asked
-        self._chunks: AsyncGenerator[bytes, None] = response.aiter_raw()
-        self.encoding: str = response.headers.get("content-encoding", "identity").strip().lower()
-
-    def __aiter__(self) -> AnswerBytes:
-        return self
-
-    async def __anext__(self) -> bytes:
-        """The next piece. Cancelled: the connection is closed."""
-        if self.encoding not in {"", "identity"}:
-            raise bad_response(self._asked, f"it is compressed ({self.encoding}), which was not asked for")
-        with wire_faults(self._asked):
-            async for chunk in self._chunks:
-                return chunk
-        raise StopAsyncIteration
-
-    async def read(self, limit: int = MAX_BODY) -> bytes:
-        """All of it.
-
-        Raises:
-            BadResponse: it is longer than `limit` bytes.
-        """
-        body = bytearray()
-        async for chunk in self:
-            body += chunk
-            if len(body) > limit:
-                raise bad_response(self._asked, f"it is longer than {limit:,} bytes", bytes(body[:1000]))
-        return bytes(body)
 
     async def aclose(self) -> None:
-        """Give the connection back if the body was read to its end, close it otherwise. Never blocks for long."""
-        await leave(self._response, self._chunks)
+        await self.watched.aclose()
+        await self.network.aclose()
 
 
-async def leave(response: httpx2.Response, chunks: AsyncGenerator[bytes, None]) -> None:
-    """Close an answer wherever its reading stands, also when cancelled.
+def _check(*, http2: bool, ca_file: str | Path | None) -> None:
+    problems: list[ConfigProblem] = []
+    if http2 and importlib.util.find_spec("h2") is None:
+        what = "HTTP/2 needs the package h2, which is not installed: pip install h2, or write false"
+        problems.append(ConfigProblem(path="llm.http2", message=what))
+    if ca_file is not None and not Path(ca_file).is_file():
+        problems.append(ConfigProblem(path="llm.ca_file", message=f"there is no file {str(ca_file)!r}"))
+    if problems:
+        raise ConfigError(problems)
 
-    The client's body generators are nested, and closing the outer one leaves the inner ones to the garbage
-    collector, which warns about each. So the connection is closed first, and then they are run to the end that
-    this brings them to: at most what was already received, then the error of a closed socket.
-    """
-    with trio.move_on_after(CLEAN_UP, shield=True):
-        await response.aclose()
-        try:
-            async for _ in chunks:
-                pass
-        except Exception:  # noqa: BLE001 - it says that the connection is closed, which is what was wanted
-            return
+
+def _warn(client: CallersClient | Callable[[], CallersClient]) -> None:
+    module = type(client).__module__.partition(".")[0]
+    if module == "httpx":
+        warnings.warn(
+            "plain httpx loses its pool for ever when calls are cancelled while they connect, and Trouper cancels by "
+            "design; at many calls at once it also costs several times the CPU. It is used behind a watchdog that "
+            "notices, but a client that was handed in cannot be replaced. Use httpx2, or hand in a function.",
+            UserWarning,
+            stacklevel=3,
+        )
+    elif callable(client):
+        warnings.warn(
+            "HTTP clients of your own are used behind a watchdog that replaces one that gives no connection any more; "
+            "their limits should be at least performance.connection_pooling.max_connections, or that is mistaken for "
+            "such a one. Let it make clients of httpx2: plain httpx loses its pool when calls are cancelled.",
+            UserWarning,
+            stacklevel=3,
+        )
+    else:
+        warnings.warn(
+            "an HTTP client that was handed in as it is cannot be replaced when it gives no connection any more: hand "
+            "in a function that makes one. Its limit should be at least "
+            "performance.connection_pooling.max_connections.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def ca_store(ca_file: str | None = None) -> ssl.SSLContext:
+    """The certificates of this machine, or those of `ca_file`, read once a process: about 40 ms of CPU otherwise."""
+    from .http_ways import ca_store as read
+
+    return read(ca_file)
+
+
+__all__ = [
+    "AnswerBytes",
+    "ConnectionPooling",
+    "HttpPool",
+    "PoolRebuilt",
+    "PoolStatistics",
+    "StatusAnswered",
+    "ca_store",
+    "leave",
+    "wire_faults",
+]

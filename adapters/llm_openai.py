@@ -1,4 +1,4 @@
-"""A chat model behind any OpenAI-compatible server: the openai SDK, a local llama.cpp, vLLM, Ollama, a gateway.
+"""A chat model behind any OpenAI-compatible server: OpenAI's own, a local llama.cpp, vLLM, Ollama, a gateway.
 
 One call is one request: nothing is retried here, so that the limiter and the deadline see every attempt. What the
 server turns out not to take (a JSON schema, `stream_options`, `max_tokens` under that name ...) is learned: the
@@ -9,19 +9,27 @@ schema that may not be sent as `response_format` goes into the prompt in words.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from typing import TYPE_CHECKING
 
+import attrs
 import trio
 
 from trouper.actors.protocols import ChatChunk, ChatReply, ChatRequest
-from trouper.runtime import BadRequest, LLMError, ModelTimeout, ModelUnavailable, Seconds
+from trouper.runtime import BadRequest, LLMError, ModelTimeout, ModelUnavailable, Seconds, ServerLimits
 
-from .http_seam import AnswerBytes, HttpPool
+from .http_answer import AnswerBytes
+from .http_seam import HttpPool
 from .openai_endpoint import OPENAI_URL, OpenAIEndpoint
 from .wire_errors import Asked, bad_response
-from .wire_openai import ChatAssembler, Dialect, chat_body, parse_object, reply_from
+from .wire_openai import parse_object, reply_from
+from .wire_request import Dialect, chat_body
 from .wire_sse import SseDecoder, SseError
+from .wire_stream import ChatAssembler
+
+if TYPE_CHECKING:
+    import openai
 
 CHAT = "/chat/completions"
 
@@ -42,6 +50,9 @@ class OpenAIModel:
         pool: Connections shared with others; without it the model has its own and closes them.
         timeout: Seconds that one call may take in all, streamed or not.
         idle_timeout: Seconds without a byte after which a stream is given up.
+        extra_body: Fields that are put into the body of every chat call, over those of the protocol.
+        sdk: Ask through this client of the openai SDK (Azure's, or one with credentials that change): its address and
+            credentials count instead of `base_url` and `api_key`; its connections and its retries do not.
     """
 
     def __init__(
@@ -53,9 +64,12 @@ class OpenAIModel:
         pool: HttpPool | None = None,
         timeout: Seconds = 120.0,
         idle_timeout: Seconds = 60.0,
+        extra_body: Mapping[str, object] | None = None,
+        sdk: openai.AsyncOpenAI | None = None,
     ) -> None:
-        self.name = model
-        self._endpoint = OpenAIEndpoint(base_url=base_url, api_key=api_key, pool=pool)
+        self.name: str = model
+        self._endpoint = OpenAIEndpoint(base_url=base_url, api_key=api_key, pool=pool, sdk=sdk)
+        self._extra_body = dict(extra_body or {})
         self._timeout = timeout
         self._idle_timeout = idle_timeout
         self._dialects: dict[str, Dialect] = {}
@@ -69,8 +83,9 @@ class OpenAIModel:
         asked, body = self._prepare(request, stream=False)
         with trio.move_on_after(self._timeout), self._learning(request, body):
             async with aclosing(await self._endpoint.post(CHAT, body, asked)) as answer:
-                payload = parse_object(asked, await answer.read(), answer.content_type)
-            return reply_from(asked, payload)
+                with _limits_told(answer):
+                    payload = parse_object(asked, await answer.read(), answer.content_type)
+                    return _with_limits(reply_from(asked, payload, _names(request)), answer.limits)
         raise _too_slow(asked, f"no whole answer within {self._timeout:g} s")
 
     @asynccontextmanager
@@ -89,7 +104,7 @@ class OpenAIModel:
             answer = await self._endpoint.post(CHAT, body, asked)
         if answer is None:
             raise _too_slow(asked, f"no answer began within {self._timeout:g} s")
-        chunks = _Chunks(answer, asked, deadline, self._idle_timeout)
+        chunks = _Chunks(answer, asked, deadline, self._idle_timeout, _names(request))
         try:
             yield chunks
         finally:
@@ -113,6 +128,13 @@ class OpenAIModel:
             return tuple(sorted(name for name in names if isinstance(name, str)))
         raise _too_slow(asked, "no list of models came")
 
+    async def warm_up(self, connections: int = 1) -> int:
+        """Open so many connections before the first call, without a request; gives how many could be opened.
+
+        A server that is not there is no error here. Cancelled: those that were opened are kept.
+        """
+        return await self._endpoint.warm_up(connections)
+
     async def aclose(self) -> None:
         """Close the connections, unless they are shared. Idempotent."""
         await self._endpoint.aclose()
@@ -121,7 +143,8 @@ class OpenAIModel:
         model = request.model or self.name
         asked = self._endpoint.asked(CHAT, model)
         self._endpoint.load(asked)
-        return asked, chat_body(request, model, self._dialects.get(model, Dialect()), stream=stream)
+        body = chat_body(request, model, self._dialects.get(model, Dialect()), stream=stream)
+        return asked, body | self._extra_body
 
     @contextmanager
     def _learning(self, request: ChatRequest, body: dict[str, object]) -> Iterator[None]:
@@ -139,6 +162,24 @@ class OpenAIModel:
             raise
 
 
+@contextmanager
+def _limits_told(answer: AnswerBytes) -> Iterator[None]:
+    """Errors that are found in an answer tell what its headers said of the server's limits."""
+    try:
+        yield
+    except LLMError as error:
+        error.limits = answer.limits
+        raise
+
+
+def _with_limits(reply: ChatReply, limits: ServerLimits | None) -> ChatReply:
+    return reply if limits is None else attrs.evolve(reply, limits=limits)
+
+
+def _names(request: ChatRequest) -> frozenset[str]:
+    return frozenset(tool.name for tool in request.tools)
+
+
 def _too_slow(asked: Asked, what: str) -> ModelTimeout:
     return ModelTimeout(
         f"{asked} was too slow: {what}. Raise llm.timeout, ask for a shorter answer, or use a faster model."
@@ -148,13 +189,16 @@ def _too_slow(asked: Asked, what: str) -> ModelTimeout:
 class _Chunks(AsyncIterator[ChatChunk]):
     """The chunks of one streamed answer. Ends normally only after the chunk with the reply was given out."""
 
-    def __init__(self, answer: AnswerBytes, asked: Asked, deadline: Seconds, idle_timeout: Seconds) -> None:
+    def __init__(
+        self, answer: AnswerBytes, asked: Asked, deadline: Seconds, idle_timeout: Seconds, tools: frozenset[str]
+    ) -> None:
         self._answer = answer
         self._asked = asked
         self._deadline = deadline
         self._idle_timeout = idle_timeout
         self._events = SseDecoder()
-        self._assembler = ChatAssembler(asked)
+        self._tools = tools
+        self._assembler = ChatAssembler(asked, tools)
         self._ready: deque[ChatChunk] = deque()
         self._error: Exception | None = None
         self._ended = False
@@ -186,6 +230,8 @@ class _Chunks(AsyncIterator[ChatChunk]):
             else:
                 await self._read_plain()
         except Exception as error:  # noqa: BLE001 - kept until the text that came before it was given out
+            if isinstance(error, LLMError) and error.limits is None:
+                error.limits = self._answer.limits
             self._error, self._ended = error, True
 
     async def _read_events(self) -> None:
@@ -201,7 +247,7 @@ class _Chunks(AsyncIterator[ChatChunk]):
                     self._ready.append(chunk)
             if not data or self._assembler.done:
                 self._ended = True
-                self._ready.append(ChatChunk(reply=self._assembler.finish()))
+                self._ready.append(ChatChunk(reply=_with_limits(self._assembler.finish(), self._answer.limits)))
 
     async def _next_bytes(self) -> bytes:
         """The next piece, b"" at the end; after the finish reason nothing that goes wrong matters any more."""
@@ -226,7 +272,7 @@ class _Chunks(AsyncIterator[ChatChunk]):
         """A server that does not stream and says so by its content type: one chunk with everything."""
         with trio.move_on_at(self._deadline):
             payload = parse_object(self._asked, await self._answer.read(), self._answer.content_type)
-            reply = reply_from(self._asked, payload)
+            reply = _with_limits(reply_from(self._asked, payload, self._tools), self._answer.limits)
             self._ready.extend([ChatChunk(text=reply.text), ChatChunk(reply=reply)])
             self._ended = True
             return

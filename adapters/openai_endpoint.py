@@ -1,49 +1,81 @@
-"""One OpenAI-compatible server, asked through the openai SDK's thin path.
+"""One OpenAI-compatible server, asked over the shared pool: directly, or through a client of the openai SDK.
 
-The SDK builds the request, its headers and its address; its typed layer (transforms, pydantic) is left out, which
-halves the CPU of a call, and so are its retries, which neither the limiter nor the deadline would see. Importing
-this costs nothing: the SDK (about 0.5 s) is imported at the first call.
+The direct path builds the request itself: an address, six headers, JSON. It needs neither the SDK's typed layer
+(transforms, pydantic), nor its request machinery, nor its import (half a second of CPU), and takes about a third of
+the CPU of a plain SDK call. `tests/benchmarks/door.py` measures both.
+
+Whoever needs what the SDK knows (Azure's addresses, rotating credentials, headers of an organisation) hands in an
+`AsyncOpenAI` of their own. Its addresses, headers and credentials then count; its connections and its retries do
+not, which neither the limiter nor the deadline would see.
 """
 
 from __future__ import annotations
 
+import base64
 import json
+import urllib.parse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from trouper.runtime import AuthFailed
+from trouper._version import __version__
+from trouper.runtime import AuthFailed, BadRequest
 
-from .http_seam import AnswerBytes, ConnectionPooling, HttpPool, response_class, wire_faults
+from .http_answer import AnswerBytes, raise_status, response_class
+from .http_faults import wire_faults
+from .http_pooling import ConnectionPooling
+from .http_seam import HttpPool
 from .wire_errors import Asked
 
 if TYPE_CHECKING:
+    import httpx2
     import openai
+
+    from .http_watchdog import Watched
 
 OPENAI_URL = "https://api.openai.com/v1"
 
 
 class OpenAIEndpoint:
-    """A server, a key and the pool to reach it through. Without `pool` it makes one and closes it itself."""
+    """A server, a key and the pool to reach it through.
 
-    def __init__(self, *, base_url: str = OPENAI_URL, api_key: str | None = None, pool: HttpPool | None = None) -> None:
-        self.base_url: str = base_url.rstrip("/")
-        self._key = _checked_key(api_key)
+    Args:
+        base_url: The API's address, usually ending in `/v1`.
+        api_key: None for a server that wants none; it is never read from the environment here.
+        pool: Connections shared with others; without it the endpoint makes a pool and closes it itself.
+        sdk: Ask through this client of the SDK, whose address and credentials count instead of the two above.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str = OPENAI_URL,
+        api_key: str | None = None,
+        pool: HttpPool | None = None,
+        sdk: openai.AsyncOpenAI | None = None,
+    ) -> None:
+        self.base_url: str = (str(sdk.base_url) if sdk is not None else base_url).rstrip("/")
+        self._key = _checked_key(api_key if sdk is None else sdk.api_key)
         self._own_pool = pool is None
         self._pool = pool if pool is not None else HttpPool(ConnectionPooling())
-        self._sdk: openai.AsyncOpenAI | None = None
+        self._sdk = _Sdk(sdk, self.base_url, self._pool) if sdk is not None else None
+        self._heads: dict[str, tuple[httpx2.URL, httpx2.Headers]] = {}
 
     def asked(self, path: str, model: str = "") -> Asked:
         """Whom a request to `path` goes to, for messages."""
         return Asked(f"{self.base_url}{path}", model, self._key)
 
     def load(self, asked: Asked) -> None:
-        """Import the SDK if that has not been done: before a call's time begins to count, not out of it.
+        """Import the HTTP library if that has not been done: before a call's time begins to count, not out of it.
 
         Raises:
             LLMError: the connections are closed, or the address is none.
         """
         with wire_faults(asked):
             self._connected()
+
+    async def warm_up(self, connections: int) -> int:
+        """Open so many connections beforehand: see `HttpPool.warm_up`."""
+        return await self._pool.warm_up(self.base_url, connections)
 
     async def post(self, path: str, body: Mapping[str, object], asked: Asked) -> AnswerBytes:
         """Send `body` as JSON and wait for the headers of the answer, which the caller closes (`aclosing`).
@@ -53,53 +85,97 @@ class OpenAIEndpoint:
         Raises:
             LLMError: some kind of it, when there is no answer with status 200.
         """
-        content = json.dumps(
-            body, default=dict
-        ).encode()  # by us: a request that is not JSON is our mistake, not the server's
-        with wire_faults(asked):
-            sdk, options = self._connected()
-            # `cast_to` decides what is given back; the SDK's types know only of `stream`.
-            response: Any = await sdk.post(
-                path, cast_to=response_class(), content=content, stream=True, stream_cls=_UNUSED, options=options
-            )
-            return AnswerBytes(response, asked)
+        try:
+            content = json.dumps(body, default=dict, allow_nan=False).encode()
+        except (TypeError, ValueError, RecursionError) as error:
+            raise BadRequest(f"{asked} was not asked: the request is no JSON ({error})") from error
+        return await self._send("POST", path, content, asked)
 
     async def get(self, path: str, asked: Asked) -> AnswerBytes:
         """The same without a body."""
+        return await self._send("GET", path, b"", asked)
+
+    async def _send(self, method: str, path: str, content: bytes, asked: Asked) -> AnswerBytes:
         with wire_faults(asked):
-            sdk, options = self._connected()
-            response: Any = await sdk.get(
-                path, cast_to=response_class(), stream=True, stream_cls=_UNUSED, options=options
-            )
+            if self._sdk is not None:
+                return AnswerBytes(await self._sdk.send(method, path, content), asked)
+            response = await self._connected().handle_async_request(self._request(method, path, content))
+            if response.status_code != 200:
+                await raise_status(response)
             return AnswerBytes(response, asked)
 
-    def _connected(self) -> tuple[openai.AsyncOpenAI, Any]:
-        import openai
+    def _connected(self) -> Watched:
+        return self._pool.transport(self.base_url)
 
-        client = self._pool.client(self.base_url)  # raises if it is closed
-        if self._sdk is None:
-            self._sdk = openai.AsyncOpenAI(
-                api_key="set for each request",  # else the SDK takes OPENAI_API_KEY, for whatever server this is
-                base_url=self.base_url,
-                max_retries=0,
-                timeout=client.timeout,
-                http_client=client,
-            )
-            self._sdk.organization = self._sdk.project = None  # from the environment, and meant for one server only
-            # The SDK looks the platform up in a thread before its first request. No thread under a virtual
-            # clock, and nobody's business: say that we do not tell.
-            self._sdk._platform = "Unknown"
-        return self._sdk, {"headers": {"Authorization": f"Bearer {self._key}" if self._key else openai.Omit()}}
+    def _request(self, method: str, path: str, content: bytes) -> httpx2.Request:
+        import httpx2
+
+        head = self._heads.get(path)
+        if head is None:
+            url = httpx2.URL(f"{self.base_url}{path}")
+            head = self._heads[path] = (url, self._headers(url))
+        url, headers = head
+        headers = httpx2.Headers(headers)
+        headers["content-length"] = str(len(content))
+        return httpx2.Request(
+            method,
+            url,
+            headers=headers,
+            stream=httpx2.ByteStream(content),
+            extensions={"timeout": self._pool.timeouts},
+        )
+
+    def _headers(self, url: httpx2.URL) -> httpx2.Headers:
+        import httpx2
+
+        headers = {
+            "host": url.netloc.decode("ascii"),
+            "accept": "application/json, text/event-stream",
+            # A short answer gains nothing by compression; a hostile one could unfold to a thousand times its size.
+            "accept-encoding": "identity",
+            "content-type": "application/json",
+            "user-agent": f"trouper/{__version__}",
+        }
+        if url.userinfo:
+            told = urllib.parse.unquote_to_bytes(url.userinfo)
+            headers["authorization"] = f"Basic {base64.b64encode(told).decode()}"
+        elif self._key:
+            headers["authorization"] = f"Bearer {self._key}"
+        headers["content-length"] = "0"  # each request says its own
+        return httpx2.Headers(headers, encoding="ascii")
 
     async def aclose(self) -> None:
         """Close the connections if they are its own. Idempotent."""
-        self._sdk = None
         if self._own_pool:
             await self._pool.aclose()
 
 
-_UNUSED: Any = None
-"""The stream class that the SDK would parse with; never reached, because the answer is handed over unread."""
+class _Sdk:
+    """The SDK's own path, over our connections."""
+
+    def __init__(self, sdk: openai.AsyncOpenAI, base_url: str, pool: HttpPool) -> None:
+        self._given = sdk
+        self._base_url = base_url
+        self._pool = pool
+        self._ours: openai.AsyncOpenAI | None = None
+
+    async def send(self, method: str, path: str, content: bytes) -> httpx2.Response:
+        client = self._pool.client(self._base_url)  # raises if it is closed
+        if self._ours is None or self._ours._client is not client:
+            self._ours = self._given.with_options(http_client=client, max_retries=0, timeout=client.timeout)
+            # The SDK looks the platform up in a thread before its first request. No thread under a virtual
+            # clock, and nobody's business: say that we do not tell.
+            self._ours._platform = "Unknown"
+        # `cast_to` decides what is given back; the SDK's types know only of `stream`.
+        told: Any = {"cast_to": response_class(), "stream": True, "stream_cls": None}
+        if method == "GET":
+            response: Any = await self._ours.get(path, **told)
+        else:
+            # As an object, not as bytes: Azure's client reads the model out of it.
+            response = await self._ours.post(path, body=json.loads(content), **told)
+        if not isinstance(response, response_class()):
+            raise TypeError(f"the SDK gave a {type(response).__name__}")
+        return response
 
 
 def _checked_key(api_key: str | None) -> str:

@@ -24,6 +24,8 @@ from trouper.runtime import (
     RateLimited,
 )
 
+from .wire_limits import server_limits
+
 QUOTE = 200
 """Characters of the server's answer that an error message shows."""
 
@@ -97,7 +99,13 @@ def _until(date: str, wall: float) -> float:
 
 
 def status_error(asked: Asked, status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
-    """The error for an answer whose status is not 200."""
+    """The error for an answer whose status is not 200; header names are in lower case."""
+    error = _status_error(asked, status, headers, body)
+    error.limits = server_limits(headers)
+    return error
+
+
+def _status_error(asked: Asked, status: int, headers: Mapping[str, str], body: bytes) -> LLMError:
     said = asked.said(body)
     text = f"{asked} answered {status}: {quoted(said)}."
     wait = retry_after(headers)
@@ -147,6 +155,20 @@ def _limited(text: str, said: str, wait: float | None) -> RateLimited:
     )
 
 
+_WORDS = (
+    ("rate_limit", 429),
+    ("insufficient_quota", 429),
+    ("server_error", 503),
+    ("overloaded", 503),
+    ("invalid_api_key", 401),
+    ("authentication", 401),
+    ("permission", 403),
+    ("context_length", 400),
+    ("invalid_request", 400),
+)
+"""What providers call an error, and the status that it would have had."""
+
+
 def payload_error(asked: Asked, error: object) -> LLMError:
     """The error for `{"error": ...}` inside an answer or a stream that came with status 200."""
     body = json.dumps({"error": error}, ensure_ascii=False, default=str).encode("utf-8", "replace")
@@ -156,10 +178,9 @@ def payload_error(asked: Asked, error: object) -> LLMError:
         number = int(code) if isinstance(code, int | str) and str(code).isdecimal() and len(str(code)) == 3 else None
         if number is not None and 400 <= number < 600:
             return status_error(asked, number, {}, body)
-        if "rate_limit" in words or "insufficient_quota" in words:
-            return status_error(asked, 429, {}, body)
-        if "server_error" in words or "overloaded" in words:
-            return status_error(asked, 503, {}, body)
+        for said, status in _WORDS:
+            if said in words:
+                return status_error(asked, status, {}, body)
     said = asked.said(body)
     return BadResponse(f"{asked} reports an error inside its answer: {quoted(said)}. {DOCTOR}", status=200, said=said)
 

@@ -8,14 +8,19 @@ import struct
 
 import pytest
 import trio
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trouper.actors.protocols import Embedder
-from trouper.adapters.embed_openai import OpenAIEmbedder
+from trouper.adapters.embed_openai import OpenAIEmbedder, _at_once, _one_by_one
 from trouper.adapters.model_server import ServerReply, model_server
 from trouper.adapters.model_server_replies import text_vector
+from trouper.adapters.wire_errors import Asked
 from trouper.runtime import BadRequest, BadResponse, ModelTimeout, RateLimited
 
 pytestmark = pytest.mark.io
+
+ASKED = Asked("http://127.0.0.1/v1/embeddings", "test-embed")
 
 
 def numbers(vector: bytes) -> list[float]:
@@ -133,3 +138,30 @@ async def test_a_server_that_changes_its_length_is_refused() -> None:
 async def test_other_faults_are_the_same_errors_as_for_chat(reply, expected) -> None:
     with trio.fail_after(10), pytest.raises(expected, match="/embeddings"):
         await embedded(reply, "a", timeout=0.2)
+
+
+@given(
+    vectors=st.lists(
+        st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False), min_size=3, max_size=3),
+        min_size=1,
+        max_size=5,
+    ),
+    odd=st.sampled_from(["nothing", "a list", "a zero", "too long"]),
+)
+def test_all_vectors_at_once_are_the_same_as_one_by_one(vectors: list[list[float]], odd: str) -> None:
+    """The quick way and the careful one agree; whatever is odd is left to the careful one."""
+    told: list[object] = [base64.b64encode(struct.pack("<3f", *vector)).decode() for vector in vectors]
+    if odd != "nothing":
+        told[-1] = {"a list": [1.0, 2.0, 3.0], "a zero": [0.0] * 3, "too long": [1.0] * 4}[odd]
+    quick = _at_once(told, 0)
+    try:
+        careful = _one_by_one(ASKED, told, 0)
+    except BadResponse:
+        assert quick is None
+        return
+
+    assert (quick is None) == (odd != "nothing")
+    if quick is not None:
+        assert quick[1] == careful[1]
+        for one, other in zip(quick[0], careful[0], strict=True):
+            assert numbers(one) == pytest.approx(numbers(other), abs=1e-6)

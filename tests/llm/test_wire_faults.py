@@ -3,48 +3,49 @@
 from __future__ import annotations
 
 import gzip
-import math
 import socket
 import time
+from collections import deque
 from contextlib import asynccontextmanager
 
 import attrs
 import pytest
 import trio
 
+from tests.llm.wire_table import ANY, DONE, JSON, PLAIN, STOP, STREAM, TEXT, completion, events
 from trouper.actors.protocols import ChatMessage, ChatRequest
 from trouper.adapters import llm_openai
+from trouper.adapters.http_pooling import ClientKey
 from trouper.adapters.http_seam import HttpPool
 from trouper.adapters.llm_openai import OpenAIModel
-from trouper.adapters.model_server import End, ServerReply, model_server
+from trouper.adapters.model_server import End, ServerReply, ServerScript, model_server
 from trouper.adapters.model_server_replies import chunk, sse
-from trouper.adapters.openai_endpoint import OpenAIEndpoint
 from trouper.runtime import (
     AuthFailed,
     BadRequest,
     BadResponse,
-    LengthCut,
     LLMError,
-    ModelTimeout,
     ModelUnavailable,
     RateLimited,
-    Refused,
-    StreamTruncated,
 )
 
 pytestmark = pytest.mark.io
 
 KEY = "sk-not-for-anybody"
 ASK = ChatRequest(messages=(ChatMessage("user", "a question"),))
-JSON = {"content-type": "application/json"}
-EVENTS = {"content-type": "text/event-stream"}
+EVERY = {**ANY, **PLAIN, **{f"{name}, streamed": row for name, row in STREAM.items()}}
 
 
 @asynccontextmanager
-async def client_of(*script: ServerReply, **options: object):
-    with trio.fail_after(20):
-        async with model_server([*script, "and on we go"]) as server:
-            model = OpenAIModel(model="test", base_url=server.base_url, api_key=KEY, **options)
+async def client_of(*replies: ServerReply, way: str = "direct", script: ServerScript | None = None, **options: object):
+    with trio.fail_after(30):
+        async with model_server([*replies, "and on we go"] if script is None else script) as server:
+            where: dict[str, object] = {"base_url": server.base_url, "api_key": KEY}
+            if way == "sdk":
+                import openai
+
+                where = {"sdk": openai.AsyncOpenAI(**where)}
+            model = OpenAIModel(model="test", **where, **options)
             try:
                 yield model, server
             finally:
@@ -62,148 +63,44 @@ async def streamed(model: OpenAIModel) -> str:
     return pieces[-1].reply.text
 
 
-def completion(message: str, finish: str = '"stop"') -> bytes:
-    return f'{{"choices":[{{"index":0,"message":{message},"finish_reason":{finish}}}]}}'.encode()
+PLAIN_ROWS = [pytest.param(plain, *row, id=f"plain: {name}") for name, row in {**ANY, **PLAIN}.items()]
+STREAM_ROWS = [pytest.param(streamed, *row, id=f"stream: {name}") for name, row in STREAM.items()]
+BOTH_ROWS = [pytest.param(streamed, *row, id=f"stream: {name}") for name, row in ANY.items()]
 
 
-def events(*pieces: bytes) -> ServerReply:
-    return ServerReply(pieces=pieces)
-
-
-TEXT = sse(chunk("test", {"content": "some text"}))
-STOP = sse(chunk("test", {}, "stop"))
-DONE = b"data: [DONE]\n\n"
-FAST = {"timeout": 0.3, "idle_timeout": 0.2}
-
-ANY = {  # faults that hit a plain call and a stream alike
-    "429 with retry-after": (ServerReply(status=429, headers={"retry-after": "7"}), RateLimited, {}),
-    "429 with retry-after-ms": (ServerReply(status=429, headers={"retry-after-ms": "70"}), RateLimited, {}),
-    "429 with nonsense": (ServerReply(status=429, headers={"retry-after": "soon"}), RateLimited, {}),
-    "429 without": (ServerReply(status=429), RateLimited, {}),
-    "401": (ServerReply(status=401), AuthFailed, {}),
-    "403": (ServerReply(status=403), AuthFailed, {}),
-    "400": (ServerReply(status=400), BadRequest, {}),
-    "404": (ServerReply(status=404), BadRequest, {}),
-    "405": (ServerReply(status=405), BadRequest, {}),
-    "413": (ServerReply(status=413), BadRequest, {}),
-    "422": (ServerReply(status=422), BadRequest, {}),
-    "408": (ServerReply(status=408), ModelTimeout, {}),
-    "409": (ServerReply(status=409), ModelUnavailable, {}),
-    "500": (ServerReply(status=500), ModelUnavailable, {}),
-    "502 without a body": (ServerReply(status=502, body=b""), ModelUnavailable, {}),
-    "503 in HTML": (
-        ServerReply(status=503, body=b"<html>busy</html>", headers={"content-type": "text/html"}),
-        ModelUnavailable,
-        {},
-    ),
-    "529": (ServerReply(status=529), ModelUnavailable, {}),
-    "500 that breaks off": (ServerReply(status=500, body=b"x" * 1000, cut=10), ModelUnavailable, {}),
-    "500 without end": (
-        ServerReply(status=500, body=b"x" * 300_000, cut=200_000, end=End.HANG),
-        ModelUnavailable,
-        FAST,
-    ),
-    "redirect": (ServerReply(status=308, headers={"location": "https://elsewhere.example/v1"}), BadRequest, {}),
-    "204": (ServerReply(status=204, body=b""), BadResponse, {}),
-    "hang before the headers": (ServerReply(delay=math.inf), ModelTimeout, FAST),
-    "reset before the headers": (ServerReply(raw=b"", end=End.RESET), ModelUnavailable, {}),
-    "close before the headers": (ServerReply(raw=b"", end=End.CLOSE), ModelUnavailable, {}),
-    "half of the headers": (ServerReply(raw=b"HTTP/1.1 200 OK\r\ncontent-ty", end=End.CLOSE), ModelUnavailable, {}),
-    "not HTTP": (ServerReply(raw=b"-ERR unknown command\r\n"), ModelUnavailable, {}),
-    "two lengths": (
-        ServerReply(raw=b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\ncontent-length: 3\r\n\r\n{}"),
-        ModelUnavailable,
-        {},
-    ),
-    "endless header": (ServerReply(raw=b"HTTP/1.1 200 OK\r\nx: " + b"a" * 200_000), ModelUnavailable, {}),
-    "HTML with 200": (ServerReply(body=b"<html>hello</html>", headers={"content-type": "text/html"}), BadResponse, {}),
-    "error with 200": (ServerReply(body=b'{"error": {"message": "oh"}}', headers=JSON), BadResponse, {}),
-    "error with 200 that is a limit": (ServerReply(body=b'{"error": {"code": 429}}', headers=JSON), RateLimited, {}),
-    "error with 200 that is overload": (
-        ServerReply(body=b'{"error": {"type": "overloaded_error"}}', headers=JSON),
-        ModelUnavailable,
-        {},
-    ),
-    "malformed JSON": (ServerReply(body=b'{"choices": [', headers=JSON), BadResponse, {}),
-    "empty 200": (ServerReply(body=b"", headers=JSON), BadResponse, {}),
-    "invalid UTF-8": (ServerReply(body=b'{"choices": "\xff\xfe"}', headers=JSON), BadResponse, {}),
-    "a list": (ServerReply(body=b"[1]", headers=JSON), BadResponse, {}),
-    "NaN": (ServerReply(body=b'{"choices": NaN}', headers=JSON), BadResponse, {}),
-    "deep nesting": (ServerReply(body=b"[" * 200_000, headers=JSON), BadResponse, {}),
-    "choices null": (ServerReply(body=b'{"choices": null}', headers=JSON), BadResponse, {}),
-    "no choices": (ServerReply(body=b'{"choices": []}', headers=JSON), BadResponse, {}),
-    "a choice that is none": (ServerReply(body=b'{"choices": [7]}', headers=JSON), BadResponse, {}),
-    "no message": (ServerReply(body=b'{"choices": [{"finish_reason": "stop"}]}', headers=JSON), BadResponse, {}),
-    "no content": (ServerReply(body=completion('{"content": null}'), headers=JSON), BadResponse, {}),
-    "content that is no text": (ServerReply(body=completion('{"content": {"a": 1}}'), headers=JSON), BadResponse, {}),
-    "no finish reason": (ServerReply(body=completion('{"content": "x"}', "null"), headers=JSON), BadResponse, {}),
-    "unknown finish reason": (
-        ServerReply(body=completion('{"content": "x"}', '"tool_calls"'), headers=JSON),
-        BadResponse,
-        {},
-    ),
-    "length": (ServerReply(body=completion('{"content": "x"}', '"length"'), headers=JSON), LengthCut, {}),
-    "refusal": (ServerReply(body=completion('{"content": null, "refusal": "no"}'), headers=JSON), Refused, {}),
-    "content filter": (
-        ServerReply(body=completion('{"content": ""}', '"content_filter"'), headers=JSON),
-        Refused,
-        {},
-    ),
-    "broken gzip": (ServerReply(body=b"not gzip", headers={**JSON, "content-encoding": "gzip"}), BadResponse, {}),
-    "gzip bomb": (
-        ServerReply(body=gzip.compress(b" " * (40 << 20)), headers={**JSON, "content-encoding": "gzip"}),
-        BadResponse,
-        {},
-    ),
-}
-
-PLAIN = {
-    "hang in the body": (ServerReply(cut=5, end=End.HANG), ModelTimeout, FAST),
-    "reset in the body": (ServerReply(cut=5, end=End.RESET), ModelUnavailable, {}),
-    "end in the body": (ServerReply(cut=5, end=End.CLOSE), ModelUnavailable, {}),
-    "slow drip": (ServerReply(drip=True, pace=0.02), ModelTimeout, FAST),
-}
-
-STREAM = {
-    "reset in the stream": (ServerReply(text="x" * 50, cut=300, end=End.RESET), StreamTruncated, {}),
-    "end in the stream": (ServerReply(text="x" * 50, cut=300, end=End.CLOSE), StreamTruncated, {}),
-    "stall in the stream": (ServerReply(text="x" * 50, cut=300, end=End.HANG), ModelTimeout, FAST),
-    "hang before the first event": (ServerReply(text="x", cut=0, end=End.HANG), ModelTimeout, FAST),
-    "slow drip": (ServerReply(text="x" * 200, drip=True, pace=0.02), ModelTimeout, FAST),
-    "an event for ever and a comment": (events(*[b": still here\n\n"] * 3), StreamTruncated, {}),
-    "neither finish reason nor [DONE]": (ServerReply(finish_reason=None, done=False), StreamTruncated, {}),
-    "nothing at all": (events(), StreamTruncated, {}),
-    "an unfinished last event": (events(TEXT, b'data: {"choices":[]}'), StreamTruncated, {}),
-    "error event": (events(TEXT, b'event: error\ndata: {"message": "oh"}\n\n'), BadResponse, {}),
-    "error in an event": (events(TEXT, b'data: {"error": {"type": "server_error"}}\n\n'), ModelUnavailable, {}),
-    "limit in an event": (events(TEXT, b'data: {"error": {"code": "rate_limit_exceeded"}}\n\n'), RateLimited, {}),
-    "bad JSON line": (events(TEXT, b"data: {oops\n\n", STOP, DONE), BadResponse, {}),
-    "not UTF-8": (events(TEXT, b"data: \xff\n\n", STOP, DONE), BadResponse, {}),
-    "an event that is no object": (events(TEXT, b"data: 12\n\n", STOP), BadResponse, {}),
-    "an event without choices": (events(TEXT, b"data: {}\n\n", STOP), BadResponse, {}),
-    "a delta that is none": (events(b'data: {"choices":[{"delta":[1]}]}\n\n', STOP), BadResponse, {}),
-    "text after the finish reason": (events(TEXT, STOP, TEXT, DONE), BadResponse, {}),
-    "an endless line": (events(b"data: " + b"a" * 1_100_000), BadResponse, {}),
-    "length": (ServerReply(text="abc", finish_reason="length"), LengthCut, {}),
-    "an unknown finish reason": (ServerReply(text="abc", finish_reason="tool_calls"), BadResponse, {}),
-    "a refusal in pieces": (ServerReply(refusal="I would rather not do that"), Refused, {}),
-    "HTML as events": (events(b"<html>\n<body>oops</body>\n\n"), StreamTruncated, {}),
-}
-
-TABLE = [
-    *[pytest.param(plain, *row, id=f"plain: {name}") for name, row in {**ANY, **PLAIN}.items()],
-    *[pytest.param(streamed, *row, id=f"stream: {name}") for name, row in {**ANY, **STREAM}.items()],
-]
-
-
-@pytest.mark.parametrize(("call", "reply", "expected", "options"), TABLE)
+@pytest.mark.parametrize(("call", "reply", "expected", "options"), [*PLAIN_ROWS, *STREAM_ROWS, *BOTH_ROWS])
 async def test_each_fault_is_one_documented_error_and_the_next_call_works(call, reply, expected, options) -> None:
+    await one_error_and_then_on(call, reply, expected, options)
+
+
+@pytest.mark.parametrize("kind", sorted({row[1] for row in EVERY.values()}, key=lambda kind: kind.__name__))
+async def test_each_fault_is_the_same_error_through_the_sdk(kind: type[LLMError]) -> None:
+    """The SDK lets four kinds of failure escape untyped and four return wrong values: not through us."""
+    replies: deque[ServerReply | str] = deque()
+    async with client_of(way="sdk", script=lambda _: replies.popleft()) as (model, server):
+        for name, (reply, expected, options) in EVERY.items():
+            if expected is not kind:
+                continue
+            replies.extend([reply, "and on we go"])
+            call = plain if name in ANY or name in PLAIN else streamed
+            patience(model, **options)
+            with pytest.raises(LLMError) as caught:
+                await call(model)
+            patience(model)
+            assert (name, type(caught.value)) == (name, kind)
+            assert KEY not in str(caught.value)
+            assert await call(model) == "and on we go"
+            assert (name, len(replies)) == (name, 0)  # nothing was retried behind our back
+        assert server.statistics.requests > 0
+
+
+async def one_error_and_then_on(call, reply, expected, options) -> None:
     async with client_of(ServerReply(text="a first connection"), reply) as (model, server):
         await call(model)
-        model._timeout, model._idle_timeout = options.get("timeout", 10.0), options.get("idle_timeout", 10.0)
+        patience(model, **options)
         with pytest.raises(LLMError) as caught:
             await call(model)
-        model._timeout = model._idle_timeout = 10.0
+        patience(model)
 
         assert type(caught.value) is expected
         assert server.base_url in str(caught.value)
@@ -212,15 +109,18 @@ async def test_each_fault_is_one_documented_error_and_the_next_call_works(call, 
         assert server.statistics.requests == 3  # nothing was retried behind our back
 
 
-async def test_the_time_of_a_call_does_not_pay_for_loading_the_sdk(monkeypatch: pytest.MonkeyPatch) -> None:
-    slow = OpenAIEndpoint._connected
+def patience(model: OpenAIModel, *, timeout: float = 10.0, idle_timeout: float = 10.0) -> None:
+    model._timeout, model._idle_timeout = timeout, idle_timeout
 
-    def connected(self: OpenAIEndpoint) -> object:
-        if self._sdk is None:
-            time.sleep(0.3)  # what importing the SDK does to the loop, once
-        return slow(self)
 
-    monkeypatch.setattr(OpenAIEndpoint, "_connected", connected)
+async def test_the_time_of_a_call_does_not_pay_for_loading_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = HttpPool._make
+
+    def slow(self: HttpPool, key: ClientKey) -> object:
+        time.sleep(0.3)  # what importing the HTTP library does to the loop, once
+        return quick(self, key)
+
+    monkeypatch.setattr(HttpPool, "_make", slow)
     async with client_of(timeout=0.25) as (model, _):
         assert await plain(model) == "and on we go"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from contextlib import asynccontextmanager
 
@@ -9,10 +10,10 @@ import pytest
 import trio
 import trio.testing
 
-from trouper.actors.protocols import ChatMessage, ChatModel, ChatReply, ChatRequest
+from trouper.actors.protocols import ChatMessage, ChatModel, ChatReply, ChatRequest, ToolCall, ToolSpec
 from trouper.adapters.llm_openai import OpenAIModel
 from trouper.adapters.llm_scripted import BreakOff, Delay, ScriptedModel
-from trouper.adapters.model_server import End, ServerReply, model_server
+from trouper.adapters.model_server import End, ServerReply, ServerRequest, model_server
 from trouper.runtime import AuthFailed, BadRequest, LengthCut, RateLimited, Refused, StreamTruncated
 
 pytestmark = pytest.mark.filterwarnings("error")
@@ -44,6 +45,9 @@ class Scripted:
     def filters(self, text: str) -> None:
         self.script.append(ChatReply(text=text, finish_reason="content_filter"))
 
+    def asks_for(self, call: ToolCall) -> None:
+        self.script.append(ChatReply(text="", finish_reason="tool_calls", tool_calls=(call,)))
+
     def limits(self, seconds: float) -> None:
         self.script.append(RateLimited("busy", status=429, retry_after=seconds))
 
@@ -72,6 +76,8 @@ class Scripted:
 class OverHttp:
     """The real client, with a server that is told what to do."""
 
+    ASKS = ServerReply()
+
     def __init__(self, model: OpenAIModel, server: object, script: list[ServerReply]) -> None:
         self.model, self.server, self.script = model, server, script
 
@@ -86,6 +92,13 @@ class OverHttp:
 
     def filters(self, text: str) -> None:
         self.script.append(ServerReply(text=text, finish_reason="content_filter"))
+
+    def asks_for(self, call: ToolCall) -> None:
+        told = {"index": 0, "id": call.id, "function": {"name": call.name, "arguments": call.arguments}}
+        message = {"content": None, "tool_calls": [told]}
+        choice = {"index": 0, "message": message, "delta": message, "finish_reason": "tool_calls"}
+        self.tool_call = json.dumps({"choices": [choice]}).encode()
+        self.script.append(self.ASKS)
 
     def limits(self, seconds: float) -> None:
         self.script.append(ServerReply(status=429, headers={"retry-after": str(seconds)}))
@@ -110,14 +123,34 @@ class OverHttp:
 
 
 @asynccontextmanager
-async def over_http():
+async def over_http(sdk: type | None = None):
     script: list[ServerReply] = []
-    async with model_server(lambda _: script.pop(0) if script else "fine") as server:
-        model = OpenAIModel(model="test", base_url=server.base_url)
+    harness: OverHttp | None = None
+
+    def reply(request: ServerRequest) -> ServerReply | str:
+        said = script.pop(0) if script else "fine"
+        if said is not OverHttp.ASKS:
+            return said
+        if request.json.get("stream"):
+            return ServerReply(pieces=[b"data: " + harness.tool_call + b"\n\n", b"data: [DONE]\n\n"])
+        return ServerReply(body=harness.tool_call)
+
+    async with model_server(reply) as server:
+        where = {"base_url": server.base_url}
+        model = OpenAIModel(model="test", **(where if sdk is None else {"sdk": sdk(api_key="k", **where)}))
+        harness = OverHttp(model, server, script)
         try:
-            yield OverHttp(model, server, script)
+            yield harness
         finally:
             await model.aclose()
+
+
+@asynccontextmanager
+async def over_the_sdk():
+    import openai
+
+    async with over_http(openai.AsyncOpenAI) as harness:
+        yield harness
 
 
 @asynccontextmanager
@@ -125,7 +158,11 @@ async def scripted():
     yield Scripted()
 
 
-@pytest.fixture(params=[scripted, pytest.param(over_http, marks=pytest.mark.io)], ids=["scripted", "openai"])
+IO = pytest.mark.io
+WAYS = [scripted, pytest.param(over_http, marks=IO), pytest.param(over_the_sdk, marks=IO)]
+
+
+@pytest.fixture(params=WAYS, ids=["scripted", "openai", "openai-sdk"])
 async def told(request):
     with trio.fail_after(20):
         async with request.param() as harness:
@@ -159,6 +196,20 @@ async def test_a_stream_is_the_answer_in_pieces_and_ends_with_the_reply(told) ->
     assert [chunk.reply is not None for chunk in got] == [False] * (len(got) - 1) + [True]
     assert got[-1].reply.text == text
     assert got[-1].reply.usage.completion_tokens > 0
+
+
+async def test_a_model_may_ask_for_a_tool_instead(told) -> None:
+    call = ToolCall(id="c1", name="weather", arguments='{"place": "Rome"}')
+    told.asks_for(call)
+    told.asks_for(call)
+    asking = request(tools=(ToolSpec(name="weather"),))
+
+    plain = await told.model.complete(asking)
+    async with told.model.stream(asking) as chunks:
+        streamed = [chunk.reply async for chunk in chunks][-1]
+
+    assert (plain.tool_calls, plain.finish_reason, plain.text) == ((call,), "tool_calls", "")
+    assert (streamed.tool_calls, streamed.finish_reason, streamed.text) == ((call,), "tool_calls", "")
 
 
 async def test_an_empty_answer_is_an_answer(told) -> None:
