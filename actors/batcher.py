@@ -1,36 +1,50 @@
 """The batcher: many askers, few embedding calls.
 
-Texts that wait are collected into batches; one that two askers want at the same time is sent once. Nothing waits
-when nothing is in flight, and at most some milliseconds otherwise: the calls in flight are what makes others wait,
-and so what fills the next batch.
+Texts that are known come from the cache, and the rest goes out in batches (see `batches`). An endpoint costs something:
+for a `MeteredEmbedder` each call is one lease of the limiter, for all its texts together, and what the server counted
+is shared out by the length of the texts among those who asked for them first. It is told to the door to the models and
+counted in their budgets. It is never refused by those: a run that has spent all it may is stopped by what costs more.
 
-A flight belongs to everybody who waits for one of its texts. It runs in the task of one of their handlers, behind
-a shield, so that this asker may go without taking the others' answer along; when the last of them has gone the
-flight is cancelled. That also ends it when the actor is stopped, for then all of them go.
+Local embedders need no leave and cost nothing.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
-import trio
 
-from trouper.runtime import Actor, Ask, BadRequest, BadResponse, LLMError, Seconds, handler
+from trouper.runtime import (
+    Actor,
+    ActorError,
+    Ask,
+    Backoff,
+    BadResponse,
+    Ledger,
+    LLMError,
+    Ref,
+    Seconds,
+    Tell,
+    handler,
+)
 
-from .protocols import Embedder, EmbeddingCache, Vector
-from .vectors import embedding_key, fault_of
+from .batch_items import Asker, Item
+from .batches import Batches, BatchRules
+from .flights import own_copy
+from .leasing import take_lease
+from .model_messages import CountUsage
+from .protocols import Embedder, EmbeddingCache, MeteredEmbedder, Priority, Usage, Vector
+from .tokens import TokenEstimates
+from .vectors import embedding_key, fault_of, looks_sound
 
 log: logging.Logger = logging.getLogger("trouper.memory")
 
-MOST_ASKS = 256
+MOST_ASKS = 1024
 """Asks in hand at the same time; more of them wait in the mailbox."""
-ON_THE_WAY = 4
-"""Scheduler passes without a new text before a batch goes: what a sender needs who waits for room in the mailbox (to be
-let in, to be taken out, to get a task, to join the queue)."""
-LINGER: Seconds = 0.005
-"""How long a batch that is not full waits for more, while another one is in flight."""
+MOST_BATCHES = 64
+"""Calls under way at the same time, whatever is configured."""
 
 
 @attrs.frozen
@@ -38,6 +52,7 @@ class Embed(Ask[tuple[Vector, ...]]):
     """One vector a text, in order. Fails with the `LLMError` of the first text that could not be embedded."""
 
     texts: tuple[str, ...]
+    priority: Priority = attrs.field(default="interactive", kw_only=True)
 
 
 @attrs.frozen
@@ -45,6 +60,7 @@ class EmbedEach(Ask[tuple[Vector | LLMError, ...]]):
     """One vector a text, in order, or the error of that text alone: one that cannot be embedded fails no other."""
 
     texts: tuple[str, ...]
+    priority: Priority = attrs.field(default="interactive", kw_only=True)
 
 
 @attrs.frozen(kw_only=True)
@@ -58,6 +74,12 @@ class EmbeddingStatistics:
     calls: int
     items: int
     failed: int
+    retries: int = 0
+    """Calls that were sent again after a failure that might pass."""
+    called_off: int = 0
+    """Calls that lost everybody who waited."""
+    usage: Usage = attrs.field(factory=Usage)
+    """What the endpoint counted."""
 
 
 @attrs.frozen
@@ -65,59 +87,108 @@ class GetEmbeddingStatistics(Ask[EmbeddingStatistics]):
     """What the batcher has done so far."""
 
 
+@attrs.frozen
+class Failure:
+    """Why a text has no vector; not `own`: what befell the whole call."""
+
+    error: LLMError
+    own: bool
+
+
+@attrs.frozen
+class _Fly(Tell):
+    """A batch is to be collected and sent."""
+
+
 @attrs.frozen(kw_only=True)
 class Batching:
-    """How texts share calls. Not `enabled`: a call for each text, one at a time, nothing shared."""
+    """How texts share calls. Not `enabled`: a call for each text, one at a time, nothing shared.
+
+    `max_tokens` bounds one call, by estimate; `linger` is how long a batch that is not full waits while others are
+    under way. The last three are of the calls: attempts after the first, the pause before them where the server names
+    none, and what makes its jitter repeatable.
+    """
 
     enabled: bool = True
     batch_size: int = attrs.field(default=100, validator=attrs.validators.ge(1))
     max_concurrent_batches: int = attrs.field(default=2, validator=attrs.validators.ge(1))
-    linger: Seconds = attrs.field(default=LINGER, validator=attrs.validators.ge(0))
-
-
-@attrs.define(eq=False)
-class _Item:
-    """One text that somebody waits for."""
-
-    text: str
-    waiters: int = 0
-    flight: trio.CancelScope | None = None
-    vector: Vector | None = None
-    error: Exception | None = None
+    max_tokens: int = attrs.field(default=100_000, validator=attrs.validators.ge(1))
+    linger: Seconds = attrs.field(default=0.005, validator=attrs.validators.ge(0))
+    max_retries: int = attrs.field(default=2, validator=attrs.validators.ge(0))
+    backoff: Backoff = attrs.field(factory=lambda: Backoff(min=0.5, max=8.0, jitter=0.5))
+    seed: int | None = None
 
     @property
-    def settled(self) -> bool:
-        return self.vector is not None or self.error is not None
+    def rules(self) -> BatchRules:
+        """The same, for any values."""
+        return BatchRules(
+            max_items=self.batch_size if self.enabled else 1,
+            max_weight=self.max_tokens,
+            max_flights=min(self.max_concurrent_batches, MOST_BATCHES) if self.enabled else 1,
+            linger=self.linger if self.enabled else 0.0,
+            shares=self.enabled,
+            max_retries=self.max_retries,
+            backoff=self.backoff,
+        )
 
 
 class EmbeddingBatcher(Actor):
-    """Answers `Embed`. The cache, if there is one, is asked first and never fails a call."""
+    """Answers `Embed` and `EmbedEach`. The cache, if there is one, is asked first and never fails a call.
+
+    Args:
+        embedder: The port that is called.
+        cache: Vectors already paid for.
+        batching: See `Batching`.
+        limiter: Where the leases of a `MeteredEmbedder` come from: a ref, or the id of a peer; None: from nobody.
+        door: Who is told what was used: a ref, or the id of a peer; None: nobody.
+        estimates: How many tokens a text is.
+    """
 
     def __init__(
-        self, embedder: Embedder, *, cache: EmbeddingCache | None = None, batching: Batching | None = None
+        self,
+        embedder: Embedder,
+        *,
+        cache: EmbeddingCache | None = None,
+        batching: Batching | None = None,
+        limiter: Ref[Actor] | str | None = None,
+        door: Ref[Actor] | str | None = None,
+        estimates: TokenEstimates | None = None,
     ) -> None:
         batching = batching if batching is not None else Batching()
         self._embedder = embedder
+        self._metered: MeteredEmbedder | None = embedder if isinstance(embedder, MeteredEmbedder) else None
         self._cache = cache
-        self._shares = batching.enabled
-        self._batch_size = batching.batch_size if batching.enabled else 1
-        self._most_flights = batching.max_concurrent_batches if batching.enabled else 1
-        self._linger = batching.linger if batching.enabled else 0.0
-        self._queue: dict[_Item, None] = {}  # in order; bounded by the asks in hand
-        self._known: dict[str, _Item] = {}  # queued or in flight, to be shared
-        self._flying: dict[trio.CancelScope, Sequence[_Item]] = {}
-        self._boarding = False  # a flight has been started and has not taken its texts yet
-        self._changed = trio.lowlevel.ParkingLot()
-        self._counts = EmbeddingStatistics(asks=0, texts=0, cached=0, shared=0, calls=0, items=0, failed=0)
+        self._limiter_id = limiter
+        self._door_id = door
+        self._estimates = estimates if estimates is not None else TokenEstimates()
+        self._batches: Batches[str, Vector] = Batches(
+            self._send,
+            self._launch,
+            batching.rules,
+            weigh=lambda text: self._estimates.text(text, embedder.name),
+            landed=self._keep if cache is not None else None,
+            seed=batching.seed,
+        )
+        self._asks = self._texts = self._cached = self._leases = 0
+        self._usage = Usage()
+
+    async def on_start(self) -> None:
+        """Find the limiter and the door."""
+        self._limiter: Ref[Actor] | None = self._peer(self._limiter_id)
+        self._door: Ref[Actor] | None = self._peer(self._door_id)
+
+    def _peer(self, who: Ref[Actor] | str | None) -> Ref[Actor] | None:
+        return self.ctx.peer(who) if isinstance(who, str) else who
 
     def statistics(self) -> EmbeddingStatistics:
         """Counters of this incarnation."""
-        return self._counts
+        counts = attrs.asdict(self._batches.counts())
+        return EmbeddingStatistics(asks=self._asks, texts=self._texts, cached=self._cached, usage=self._usage, **counts)
 
     @handler(concurrent=8)
     async def get_statistics(self, _: GetEmbeddingStatistics) -> EmbeddingStatistics:
         """The same, for others."""
-        return self._counts
+        return self.statistics()
 
     @handler(concurrent=MOST_ASKS, raises=(LLMError,))
     async def embed(self, message: Embed) -> tuple[Vector, ...]:
@@ -126,188 +197,162 @@ class EmbeddingBatcher(Actor):
         Raises:
             LLMError: some kind of it, for the first text that failed; others' texts are not touched by it.
         """
-        self._count(asks=1, texts=len(message.texts))
-        found = await self._cached(message.texts)
-        async with trio.open_nursery() as flights:
-            items = [self._item(text) for text in message.texts if text not in found]
-            try:
-                await self._wait(items, flights)
-            finally:  # before the nursery waits for a flight that may have nobody left but us
-                self._release(items)
-        missing = iter(items)
-        return tuple(found[text] if text in found else _result(next(missing)) for text in message.texts)
+        vectors: list[Vector] = []
+        for outcome in await self._outcomes(message.texts, message.priority):
+            if not isinstance(outcome, bytes):
+                raise own_copy(outcome.error)  # several askers may raise it
+            vectors.append(outcome)
+        return tuple(vectors)
 
     @handler(concurrent=MOST_ASKS, raises=(LLMError,))
     async def embed_each(self, message: EmbedEach) -> tuple[Vector | LLMError, ...]:
         """Embed texts, each for itself. Cancelled: as `embed`.
 
         Raises:
-            LLMError: no text could be embedded because the embedder could not be asked.
+            LLMError: what befell a whole call, so that nothing is known of its texts.
         """
-        self._count(asks=1, texts=len(message.texts))
-        found = await self._cached(message.texts)
-        async with trio.open_nursery() as flights:
-            items = [self._item(text) for text in message.texts if text not in found]
-            try:
-                await self._wait(items, flights)
-            finally:
-                self._release(items)
-        missing = iter(items)
-        return tuple(found[text] if text in found else _each(next(missing)) for text in message.texts)
+        outcomes = await self._outcomes(message.texts, message.priority)
+        for outcome in outcomes:
+            if not isinstance(outcome, bytes) and not outcome.own:
+                raise own_copy(outcome.error)
+        return tuple(outcome if isinstance(outcome, bytes) else outcome.error for outcome in outcomes)
 
-    # ------------------------------------------------------------ waiting
-    async def _cached(self, texts: Sequence[str]) -> dict[str, Vector]:
+    @handler(concurrent=MOST_BATCHES)
+    async def fly(self, _: _Fly) -> None:
+        """Send a batch. What the embedder raises besides `LLMError` is a crash: everybody who waits learns of it."""
+        await self._batches.fly()
+
+    def _launch(self) -> None:
+        # A message of its own, so that the batch is nobody's ask: it has no deadline and outlives each asker. A timer
+        # needs no room in the mailbox and comes before what waits there.
+        self.ctx.send_after(0.0, _Fly())
+
+    # ------------------------------------------------------------ an ask
+    async def _outcomes(self, texts: Sequence[str], priority: Priority) -> list[Vector | Failure]:
+        """What becomes of each text, in order."""
+        self._asks += 1
+        self._texts += len(texts)
         if self._cache is None or not texts:
-            return {}
+            return _outcomes(await self._batches.settle(texts, self._asker(priority)))
+        known = await self._known(self._cache, texts)
+        missing = [text for text in texts if text not in known]
+        made = iter(_outcomes(await self._batches.settle(missing, self._asker(priority))) if missing else ())
+        return [known[text] if text in known else next(made) for text in texts]
+
+    def _asker(self, priority: Priority) -> Asker:
+        if not self._metered:
+            return Asker(deadline=self.ctx.deadline, priority=priority)
+        ledger = self.ctx.baggage.get("budget")
+        return Asker(
+            deadline=self.ctx.deadline,
+            priority=priority,
+            trace=self.ctx.trace,
+            ledger=ledger if isinstance(ledger, Ledger) else None,
+        )
+
+    async def _known(self, cache: EmbeddingCache, texts: Sequence[str]) -> dict[str, Vector]:
+        name, dim = self._embedder.name, self._embedder.dim
         distinct = list(dict.fromkeys(texts))
-        keys = [embedding_key(self._embedder.name, text) for text in distinct]
-        vectors = await self._cache.get_many(keys)
-        dim = self._embedder.dim
-        found = {t: v for t, v in zip(distinct, vectors, strict=True) if v is not None and fault_of(v, dim) is None}
-        self._count(cached=len(found))
-        return found
+        vectors = await cache.get_many([embedding_key(name, text) for text in distinct])
+        known = {
+            text: vector
+            for text, vector in zip(distinct, vectors, strict=True)
+            if vector is not None and looks_sound(vector, dim)
+        }
+        self._cached += len(known)
+        return known
 
-    def _item(self, text: str) -> _Item:
-        """The item of `text`: one that is on its way already, or a new one in the queue."""
-        item = self._known.get(text) if self._shares else None
-        if item is None:
-            item = _Item(text)
-            self._queue[item] = None
-            if self._shares:
-                self._known[text] = item
+    # ------------------------------------------------------------ a call
+    async def _send(self, items: Sequence[Item[str, Vector]]) -> Sequence[Vector | LLMError]:
+        texts = [item.value for item in items]
+        if self._metered is not None:
+            vectors = await self._leased(self._metered, items, texts)
         else:
-            self._count(shared=1)
-        item.waiters += 1
-        return item
+            vectors = await self._embedder.embed(texts)
+        name, dim = self._embedder.name, self._embedder.dim
+        if len(vectors) != len(texts):
+            raise BadResponse(f"{name} gave {len(vectors)} vectors for {len(texts)} texts")
+        faults = [fault_of(vector, dim) for vector in vectors]
+        return [
+            vector if why is None else BadResponse(f"{name} gave a vector that cannot be used: {why}")
+            for vector, why in zip(vectors, faults, strict=True)
+        ]
 
-    async def _wait(self, items: Sequence[_Item], flights: trio.Nursery) -> None:
-        # The queue is first in, first out: while the last of ours is in it, it is also for us to see that one flies.
-        last = next((item for item in reversed(items) if item in self._queue), None)
-        settled = 0
-        while True:
-            while settled < len(items) and items[settled].settled:
-                settled += 1
-            if settled == len(items):
-                return
-            if last in self._queue and not self._boarding and len(self._flying) < self._most_flights:
-                self._boarding = True
-                flights.start_soon(self._fly)
-            await self._changed.park()
+    async def _leased(
+        self, embedder: MeteredEmbedder, items: Sequence[Item[str, Vector]], texts: Sequence[str]
+    ) -> Sequence[Vector]:
+        """One call under one lease, its usage shared out."""
+        with contextlib.ExitStack() as held:
+            lease = None
+            if self._limiter is not None:
+                self._leases += 1
+                lease = await take_lease(
+                    self._limiter,
+                    f"{self.ctx.name}#{self.ctx.incarnation}-{self._leases}",
+                    sum(item.weight for item in items),
+                    scope=embedder.name,
+                    priority="interactive" if any(item.interactive for item in items) else "background",
+                    deadline=max(item.deadline for item in items),
+                )
+                held.enter_context(lease)
+            reply = await embedder.embed_metered(texts)
+            if lease is not None:
+                lease.settle(reply.usage.total_tokens or None, reply.limits)
+        self._count(attrs.evolve(reply.usage, calls=1), items)
+        self._estimates.learn_texts(texts, reply.usage.prompt_tokens, embedder.name)
+        return reply.vectors
 
-    def _release(self, items: Sequence[_Item]) -> None:
-        """One asker waits no longer. Texts that nobody waits for leave the queue; an empty flight is cancelled."""
-        for item in items:
-            item.waiters -= 1
-            if item.waiters:
-                continue
-            if item in self._queue:
-                del self._queue[item]
-                self._forget([item])
-            if item.flight is not None and self._deserted(item.flight):
-                self._forget(self._flying[item.flight])  # who comes now must not wait for what is called off
-                item.flight.cancel(reason="nobody waits for these embeddings")
+    def _count(self, usage: Usage, items: Sequence[Item[str, Vector]]) -> None:
+        self._usage += usage
+        for asker, part in shared_out(usage, [(item.asker, item.weight) for item in items]):
+            if asker.ledger is not None:
+                asker.ledger.charge("tokens", part.total_tokens)
+                asker.ledger.charge("model_calls", part.calls)
+            if self._door is not None:
+                try:
+                    self._door.tell_nowait(CountUsage(asker.trace, part, self._embedder.name))
+                except ActorError as error:  # only a counter misses it
+                    log.debug("[EMBEDDINGS] usage of %d tokens was not told: %s", part.total_tokens, error)
 
-    def _deserted(self, flight: trio.CancelScope) -> bool:
-        """Whether a flight is under way that nobody waits for. A settled one only fills the cache: that goes on."""
-        batch = self._flying.get(flight, ())
-        return any(not item.settled for item in batch) and not any(item.waiters for item in batch)
-
-    # ------------------------------------------------------------ flying
-    async def _fly(self) -> None:
-        """Collect a batch, send it, settle its items."""
-        with trio.CancelScope(shield=True) as scope:  # ended by `_release`, and by the embedder's own timeout
-            batch: list[_Item] = []
-            try:
-                await self._collect()
-                batch = self._board(scope)
-                await self._settle(batch)
-                await self._keep(batch)
-            finally:
-                self._flying.pop(scope, None)
-                self._forget(batch)
-                self._changed.unpark_all()
-
-    async def _collect(self) -> None:
-        """Let others in: those who are on their way already, and while others fly for `linger` seconds more."""
-        before, idle = 0, 0
-        while len(self._queue) < self._batch_size and idle < ON_THE_WAY:
-            idle = 0 if len(self._queue) > before else idle + 1
-            before = len(self._queue)
-            await trio.lowlevel.checkpoint()
-        if self._flying and self._linger and len(self._queue) < self._batch_size:
-            await trio.sleep(self._linger)
-
-    def _board(self, scope: trio.CancelScope) -> list[_Item]:
-        self._boarding = False
-        batch = list(self._queue)[: self._batch_size]
-        for item in batch:
-            del self._queue[item]
-            item.flight = scope
-        self._flying[scope] = batch
-        self._changed.unpark_all()  # somebody takes care of the rest
-        return batch
-
-    async def _settle(self, batch: Sequence[_Item]) -> None:
-        """Ask for the vectors of `batch`. A request that is not accepted is halved until the bad text is alone."""
-        if not batch:
-            return
-        self._count(calls=1, items=len(batch))
-        try:
-            vectors = await self._embedder.embed([item.text for item in batch])
-            self._accept(batch, vectors)
-        except BadRequest as error:
-            if len(batch) == 1:
-                self._fail(batch, error)
-                return
-            middle = len(batch) // 2
-            await self._settle(batch[:middle])
-            await self._settle(batch[middle:])
-        except Exception as error:  # noqa: BLE001 - given to every waiter: LLMError is an answer, all else a crash there
-            self._fail(batch, error)
-
-    def _accept(self, batch: Sequence[_Item], vectors: Sequence[Vector]) -> None:
-        if len(vectors) != len(batch):
-            raise BadResponse(f"{self._embedder.name} gave {len(vectors)} vectors for {len(batch)} texts")
-        for item, vector in zip(batch, vectors, strict=True):
-            why = fault_of(vector, self._embedder.dim)
-            if why is None:
-                item.vector = vector
-            else:
-                self._fail([item], BadResponse(f"{self._embedder.name} gave a vector that cannot be used: {why}"))
-        self._changed.unpark_all()
-
-    def _fail(self, batch: Sequence[_Item], error: Exception) -> None:
-        self._count(failed=len(batch))
-        for item in batch:
-            item.error = error
-        self._changed.unpark_all()
-
-    async def _keep(self, batch: Sequence[_Item]) -> None:
+    async def _keep(self, items: Sequence[Item[str, Vector]]) -> None:
         """Into the cache, behind the waiters' backs; until it is there, who asks again shares the item."""
-        if self._cache is None or not batch:
-            return
         name = self._embedder.name
-        kept = [(embedding_key(name, item.text), item.vector) for item in batch if item.vector is not None]
-        await self._cache.put_many(kept)
-
-    def _forget(self, batch: Sequence[_Item]) -> None:
-        for item in batch:
-            if self._known.get(item.text) is item:
-                del self._known[item.text]
-
-    def _count(self, **more: int) -> None:
-        counts = self._counts
-        self._counts = attrs.evolve(counts, **{name: getattr(counts, name) + n for name, n in more.items()})
+        kept = [(embedding_key(name, item.value), item.results[0]) for item in items if item.results]
+        if self._cache is not None and kept:
+            await self._cache.put_many(kept)
 
 
-def _each(item: _Item) -> Vector | LLMError:
-    if isinstance(item.error, BadRequest | BadResponse):
-        return item.error
-    return _result(item)
+def _outcomes(items: Iterable[Item[str, Vector]]) -> list[Vector | Failure]:
+    return [item.results[0] if item.error is None else Failure(item.error, item.own) for item in items]
 
 
-def _result(item: _Item) -> Vector:
-    if item.error is not None:
-        raise item.error
-    assert item.vector is not None  # noqa: S101 - whoever waited has waited until it was settled
-    return item.vector
+def shared_out(usage: Usage, parts: Iterable[tuple[Asker, int]]) -> list[tuple[Asker, Usage]]:
+    """The share of each run in the usage of one call, by the weight of its texts; the largest has the call itself.
+
+    Whole tokens, and together exactly `usage`.
+    """
+    weights: dict[tuple[str, int], int] = {}
+    askers: dict[tuple[str, int], Asker] = {}
+    for asker, weight in parts:
+        run = (asker.trace, id(asker.ledger))
+        weights[run] = weights.get(run, 0) + weight
+        askers.setdefault(run, asker)
+    total = max(1, sum(weights.values()))
+    ordered = sorted(weights, key=lambda run: -weights[run])  # the order of the askers where they weigh the same
+    shares: list[tuple[Asker, Usage]] = []
+    so_far = 0
+
+    def cut(count: int, before: int, after: int) -> int:
+        return count * after // total - count * before // total
+
+    for number, run in enumerate(ordered):
+        before, so_far = so_far, so_far + weights[run]
+        after = total if number == len(ordered) - 1 else so_far
+        share = Usage(
+            prompt_tokens=cut(usage.prompt_tokens, before, after),
+            completion_tokens=cut(usage.completion_tokens, before, after),
+            cached_tokens=cut(usage.cached_tokens, before, after),
+            calls=usage.calls if number == 0 else 0,
+        )
+        shares.append((askers[run], share))
+    return shares

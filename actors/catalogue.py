@@ -1,7 +1,7 @@
 """The catalogue: what the tools are called, take, give and do, as a prompt shows it and as validation needs it.
 
-Cached by content: the key is a hash of the full text of every tool's specification, so a changed description or a
-changed parameter is a new catalogue, and the same tools in another order are the same one.
+Cached by content: the full text of every tool's specification is compared, and its hash names it, so a changed
+description or a changed parameter is a new catalogue, and the same tools in another order are the same one.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ def render(entries: list[dict[str, object]]) -> str:
     return "\n".join(lines)
 
 
-def digest_of(entries: list[dict[str, object]]) -> str:
+def digest_of(text: str) -> str:
     """A hash of everything the catalogue says."""
-    return hashlib.blake2b(render(entries).encode(), digest_size=16).hexdigest()
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
 
 class Catalogue(Actor):
@@ -70,20 +70,18 @@ class Catalogue(Actor):
         unknown = [name for name in names if name not in self._tools]
         if unknown:
             raise LookupError(f"there is no tool {unknown[0]!r}; there are: {', '.join(sorted(self._tools))}")
-        entries = [tool_entry(self._tools[name]) for name in names]
+        text = render([tool_entry(self._tools[name]) for name in names])
         known = self._built.get(names) if self._cache else None
-        if known is not None and known.digest == digest_of(entries):
+        if known is not None and known.text == text:
             self._counts["reused"] += 1
             log.info("[TOOL CATALOG] Using cached catalog (%d tools, %s)", len(names), known.digest[:8])
             return attrs.evolve(known, cached=True)
-        return self._build(names, entries)
+        return self._build(names, text)
 
-    def _build(self, names: tuple[str, ...], entries: list[dict[str, object]]) -> CatalogueView:
+    def _build(self, names: tuple[str, ...], text: str) -> CatalogueView:
         signatures: dict[str, ActionSignature] = {name: self._tools[name].signature() for name in names}
         effects = {name: self._tools[name].effect for name in names}
-        view = CatalogueView(
-            text=render(entries), digest=digest_of(entries), actions=signatures, effects=effects, cached=False
-        )
+        view = CatalogueView(text=text, digest=digest_of(text), actions=signatures, effects=effects, cached=False)
         self._counts["built"] += 1
         log.info("[TOOL CATALOG] Built catalog of %d tools (%s)", len(names), view.digest[:8])
         if self._cache:

@@ -21,6 +21,15 @@ def fault_of(vector: Vector, dim: int) -> str | None:
     return None if abs(norm - 1.0) < 0.01 else f"its length is {norm:.3g}, not 1"
 
 
+def looks_sound(vector: Vector, dim: int) -> bool:
+    """Whether `vector`, which was sound when it was put away, can still be: by its length, and not all zeros.
+
+    `fault_of` looks at every number: 9 us for 384 of them, against a quarter of one here.
+    """
+    count, rest = divmod(len(vector), 4)
+    return not rest and count > 0 and (not dim or count == dim) and any(vector)
+
+
 def embedding_key(embedder: str, text: str) -> bytes:
     """Under which a vector is cached: the same for the same text and the same vector space only."""
     told = f"{embedder}\0{text}".encode("utf-8", "surrogatepass")

@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from trouper.actors.protocols import Vector
+from trouper.actors.question_words import without_common_words
 from trouper.runtime import BadRequest, ModelUnavailable
 
 if TYPE_CHECKING:
@@ -71,6 +72,10 @@ class WordLlamaEmbedder:
             return _vectors(model, texts)
         return await trio.to_thread.run_sync(_vectors, model, texts)
 
+    def as_query(self, text: str) -> str:
+        """A question as it is best embedded: a mean of word vectors is blurred by words that say nothing."""
+        return without_common_words(text)
+
     async def aclose(self) -> None:
         """Let the model go."""
         await trio.lowlevel.checkpoint()
@@ -86,10 +91,12 @@ class WordLlamaEmbedder:
 def _load() -> _Model:
     folder = wordllama_folder()
     if folder is None:
-        raise ModelUnavailable(
+        error = ModelUnavailable(
             "the wordllama package or its files are not installed: `pip install wordllama`, "
             "or set `embeddings.provider` to `hash` or `openai`"
         )
+        error.retryable = False  # they will not be there in a second
+        raise error
     from safetensors import safe_open
     from tokenizers import Tokenizer
 

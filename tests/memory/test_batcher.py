@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 from collections.abc import Sequence
 
 import pytest
@@ -178,12 +179,14 @@ async def test_one_bad_text_fails_its_asker_only_and_costs_few_calls(autojump_cl
     assert len(slow.calls) <= 1 + 2 * 5
 
 
-@pytest.mark.parametrize("error", [RateLimited("429"), ModelUnavailable("503"), BadResponse("html")])
-async def test_other_failures_are_not_bisected(autojump_clock, error: Exception) -> None:
+@pytest.mark.parametrize(
+    "error", [RateLimited("429"), ModelUnavailable("503"), BadResponse("html"), BadRequest("no such model", status=404)]
+)
+async def test_failures_that_are_not_due_to_a_text_are_not_bisected(autojump_clock, error: Exception) -> None:
     slow = Slow()
     slow.error = error
     async with open_system() as system:
-        ref = await spawn(system, slow)
+        ref = await spawn(system, slow, max_retries=0)
         results = await ask_all(ref, [["a"], ["b", "c"]])
 
         assert [type(r) for r in results] == [type(error)] * 2
@@ -404,7 +407,7 @@ async def test_a_cached_vector_of_another_space_or_a_broken_one_is_not_used(auto
         other = await system.spawn(EmbeddingBatcher, slow, name="other")
         await other.ask(Embed(("a",)))
         assert slow.calls == [["a"]]
-    cache._vectors = dict.fromkeys(cache._vectors, b"\0" * 64)
+    cache._vectors = OrderedDict.fromkeys(cache._vectors, b"\0" * 64)
     async with open_system() as system:
         ref = await spawn(system, HashEmbedder(16), cache=cache)
         (vector,) = await ref.ask(Embed(("a",)))

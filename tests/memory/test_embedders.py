@@ -188,8 +188,10 @@ async def test_the_model_is_loaded_once_for_many_first_askers(monkeypatch: pytes
 async def test_a_package_that_is_missing_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("trouper.adapters.embed_wordllama.wordllama_folder", lambda: None)
 
-    with pytest.raises(ModelUnavailable, match=r"pip install wordllama.*embeddings\.provider"):
+    with pytest.raises(ModelUnavailable, match=r"pip install wordllama.*embeddings\.provider") as caught:
         await WordLlamaEmbedder().embed(["x"])
+
+    assert not caught.value.retryable  # nobody tries again what cannot change
 
 
 @pytest.mark.io
@@ -213,11 +215,13 @@ def test_loading_leaves_the_process_as_it_was() -> None:
     ("embeddings", "llm", "installed", "provider"),
     [
         (Embeddings(), Llm(), True, "wordllama"),
-        (Embeddings(), Llm(), False, "hash"),
+        (Embeddings(), Llm(), False, "none"),
         (Embeddings(), Llm(api_key=Secret("k")), True, "wordllama"),
         (Embeddings(model="m"), Llm(api_key=Secret("k")), True, "openai"),
         (Embeddings(model="m"), Llm(base_url="http://127.0.0.1:1/v1"), True, "openai"),
         (Embeddings(model="m"), Llm(), True, "wordllama"),
+        (Embeddings(model="m", base_url="http://127.0.0.1:1/v1"), Llm(), True, "openai"),
+        (Embeddings(provider="openai", api_key=Secret("k")), Llm(), True, "openai"),
         (Embeddings(provider="hash"), Llm(api_key=Secret("k")), True, "hash"),
         (Embeddings(provider="openai"), Llm(api_key=Secret("k")), True, "openai"),
         (Embeddings(provider="wordllama"), Llm(), False, "wordllama"),
