@@ -21,8 +21,8 @@ from trouper.runtime import (
     Spend,
 )
 
-from .protocols import ChatReply, ChatRequest, Usage
-from .tokens import estimate_prompt, estimate_request, estimate_tokens
+from .protocols import ChatReply, Usage
+from .tokens import estimate_tokens
 
 MILLION = 1_000_000
 
@@ -32,18 +32,26 @@ NO_ANSWER = (RateLimited, ModelUnavailable, AuthFailed, BadRequest)
 
 @attrs.frozen(kw_only=True)
 class Prices:
-    """What a million tokens cost. Cached prompt tokens are counted at the full price, which is never too low."""
+    """What a million tokens cost.
+
+    `cached` is for prompt tokens that the server had in its own cache; None: they cost what the others cost, which is
+    never too low.
+    """
 
     prompt: float = 0.0
     completion: float = 0.0
+    cached: float | None = None
 
     def cost(self, usage: Usage) -> float:
         """What that was."""
-        return (usage.prompt_tokens * self.prompt + usage.completion_tokens * self.completion) / MILLION
+        cached = min(usage.cached_tokens, usage.prompt_tokens)
+        prompt = (usage.prompt_tokens - cached) * self.prompt
+        again = cached * (self.prompt if self.cached is None else self.cached)
+        return (prompt + again + usage.completion_tokens * self.completion) / MILLION
 
 
 class ModelSpending:
-    """One attempt's part of the budget; nothing is set aside without a ledger.
+    """One attempt's part of the budget, by an estimate of prompt and answer; nothing is set aside without a ledger.
 
     A context manager: unless it is settled in the block, what was never sent is released, what was refused counts as a
     call, and what was broken off counts as estimated, because nobody knows how far the model had come.
@@ -52,21 +60,25 @@ class ModelSpending:
         BudgetExceeded: on entering; nothing is set aside then.
     """
 
-    def __init__(self, ledger: Ledger | None, request: ChatRequest, prices: Prices) -> None:
+    def __init__(self, ledger: Ledger | None, estimate: tuple[int, int], prices: Prices) -> None:
         self._ledger = ledger
-        self._request = request
+        self._prompt, self._answer = estimate
         self._prices = prices
         self._held: dict[Spend, Reservation] = {}
         self._sent = False
 
+    @property
+    def estimate(self) -> int:
+        """Tokens that it may cost, prompt and answer."""
+        return self._prompt + self._answer
+
     def __enter__(self) -> Self:
         if self._ledger is None:
             return self
-        prompt, all_tokens = estimate_prompt(self._request), estimate_request(self._request)
-        usage = Usage(prompt_tokens=prompt, completion_tokens=all_tokens - prompt)
+        usage = Usage(prompt_tokens=self._prompt, completion_tokens=self._answer)
         try:
             self._held["model_calls"] = self._ledger.reserve("model_calls")
-            self._held["tokens"] = self._ledger.reserve("tokens", all_tokens)
+            self._held["tokens"] = self._ledger.reserve("tokens", self.estimate)
             self._held["cost"] = self._ledger.reserve("cost", self._prices.cost(usage))
         except BaseException:
             self._release()
@@ -81,8 +93,7 @@ class ModelSpending:
         """The provider's count; where it gave none, what the texts are likely to be."""
         usage = reply.usage
         if not usage.total_tokens:
-            prompt, answer = estimate_prompt(self._request), estimate_tokens(reply.text)
-            usage = Usage(prompt_tokens=prompt, completion_tokens=answer)
+            usage = Usage(prompt_tokens=self._prompt, completion_tokens=estimate_tokens(reply.text))
         self._settle(usage.total_tokens, self._prices.cost(usage))
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:

@@ -19,11 +19,12 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from trouper.runtime import Actor, ActorError, Ref
+from trouper.runtime import Actor, ActorError, BudgetExceeded, LLMError, Ref
 
+from .doubts import said_by
 from .job import Job
-from .outcome import ErrorInfo, StepOutcome, StepStatus, Verdict, VerdictKind
-from .records import StepEnded, VerdictGiven
+from .outcome import DECLARED, ErrorInfo, StepOutcome, StepStatus, Verdict, VerdictKind
+from .records import ApprovalGiven, StepEnded, VerdictGiven
 from .run_place import Verification
 from .runlog import RunLog
 from .tool import Tool
@@ -38,8 +39,6 @@ AT_ONCE = 8
 """Steps of one run that are looked at side by side."""
 
 UNVERIFIABLE = Verdict(verdict=VerdictKind.UNVERIFIABLE)
-DECLARED = Verdict.of_declaration((), declared=True)
-"""The result is what its tool declares, and nobody has looked at more."""
 _NOT_IN_TIME = Verdict(verdict=VerdictKind.UNVERIFIABLE, problems=("the verifier could not be asked in time",))
 
 
@@ -157,6 +156,10 @@ class Verdicts:
             return attrs.evolve(outcome, status=StepStatus.FAILED, error=error)
         return refuted(outcome, verdict) if refutes(verdict, self._settings) else outcome
 
+    def settled(self, step: int, said: ApprovalGiven) -> None:
+        """Somebody has said that the step has happened: there is nothing to be looked at but that."""
+        self._note(step, Verdict(verdict=VerdictKind.OK, confidence=1.0, checks=(said_by(said),)))
+
     # ------------------------------------------------------------ behind
     def behind(self, job: Job, outcome: StepOutcome) -> None:
         """Look at a step beside the run."""
@@ -217,20 +220,32 @@ class Verdicts:
         return self._run.place.tools[outcome.action]
 
     async def _ask(self, outcome: StepOutcome) -> Verdict | None:
-        """The verifier's word, None if it cannot be had in time."""
-        verdicts: list[Verdict] = []
-        for n, part in self._parts(outcome):
-            if part.steps:  # a sub-plan: its own steps have verdicts
-                inner = self._log.child(outcome.id)
-                verdicts.append(together((inner if n is None else inner.child(n)).verdicts.values()))
-            elif self._verifier is None:
-                verdicts.append(self._declared(part))
-            else:
-                verdict = await self._word(self._verifier, part)
+        """The verifier's word, None if it cannot be had in time. Elements are asked about side by side."""
+        parts = self._parts(outcome)
+        if len(parts) == 1:
+            return await self._of_part(outcome, *parts[0])
+        found: list[Verdict | None] = [UNVERIFIABLE] * len(parts)
+        todo = iter(range(len(parts)))
+
+        async def some() -> None:
+            for place in todo:
+                found[place] = verdict = await self._of_part(outcome, *parts[place])
                 if verdict is None:
-                    return None
-                verdicts.append(verdict)
-        return verdicts[0] if len(verdicts) == 1 else together(verdicts)
+                    nursery.cancel_scope.cancel()  # one that cannot be had is enough
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(min(AT_ONCE, len(parts))):
+                nursery.start_soon(some)
+        verdicts = [verdict for verdict in found if verdict is not None]
+        return together(verdicts) if len(verdicts) == len(found) else None
+
+    async def _of_part(self, outcome: StepOutcome, n: int | None, part: StepOutcome) -> Verdict | None:
+        if part.steps:  # a sub-plan: its own steps have verdicts
+            inner = self._log.child(outcome.id)
+            return together((inner if n is None else inner.child(n)).verdicts.values())
+        if self._verifier is None:
+            return self._declared(part)
+        return await self._word(self._verifier, part)
 
     def _parts(self, outcome: StepOutcome) -> list[tuple[int | None, StepOutcome]]:
         """What there is to look at: the step itself, or those of its elements that succeeded."""
@@ -244,7 +259,7 @@ class Verdicts:
         )
         try:
             return await verifier.ask(question, timeout=self._settings.timeout)
-        except ActorError as error:
+        except (ActorError, LLMError, BudgetExceeded) as error:
             log.warning("[VERIFIER] no verdict on step %d (%s): %s", part.id, part.action, error)
             return None
 

