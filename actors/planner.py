@@ -1,10 +1,11 @@
 """The planner: a goal in, a validated plan out, or a refusal.
 
-Two ways, said aloud in config, log and answer. `rules`: a grammar fills the intent form and a typed compiler writes the
-plan; it refuses whatever it cannot account for word by word. `llm`: a model writes the plan as JSON, validated in full
-and sent back with every problem at most `max_repairs` times. Who wants to can have its steps while the model writes.
+Three ways, said aloud in config, log and answer. `rules`: a grammar fills the intent form and a typed compiler writes
+the plan; it refuses whatever it cannot account for word by word. `local-form`: where the rules refuse, a small model
+fills that form in, and the goal must bear it out (`local_form`). `llm`: a model writes the plan as JSON, validated in
+full and sent back with every problem at most `max_repairs` times. Who wants to can have its steps while it writes.
 
-A plan that goes on from another one is a model's business: the rules have one plan for a goal and no other.
+A plan that goes on from another one is the third way's business: a form has one plan for a goal and no other.
 """
 
 from __future__ import annotations
@@ -34,8 +35,9 @@ from trouper.runtime import (
     plan_schema,
 )
 
-from .llm import Chat
-from .memory import Recall
+from .llm import Chat, DropAnswer
+from .local_form import understand
+from .memory import Recall, Recalled
 from .messages import AnalyzeIntent, CatalogueView, GetCatalogue, Intent, MakePlan, Planned, Route, RouteGoal
 from .plan_reading import PlanReading
 from .prompts import PromptTemplates, render_goal, render_repair
@@ -46,7 +48,7 @@ from .rules import compile_form, parse_goal
 
 log: logging.Logger = logging.getLogger("trouper.planner")
 
-PlannerMode = Literal["rules", "llm"]
+PlannerMode = Literal["rules", "local-form", "llm"]
 
 PIECES = 64
 """Pieces of text between the model and the reader of its plan; it reads each in the turn after it came."""
@@ -98,21 +100,22 @@ class Planner(Actor):
         Cancelled, or ended by an error: whatever was put into the feed has been retracted.
 
         Raises:
-            GoalRefused: the rules do not understand the goal.
-            PlanningError: the rules are asked for another plan than their one.
+            GoalRefused: the rules do not understand the goal, nor does the form of a small model.
+            PlanningError: the rules, or a form, are asked for another plan than their one.
             PlanUnusable: the model's answers did not become a plan.
             LLMError: the model could not be asked.
             BudgetExceeded: asking it would cost more than there is.
         """
-        if self._mode == "rules" and message.previous is not None:
+        if self._mode != "llm" and message.previous is not None:
             raise PlanningError(
-                "the rules have no other plan for this goal; only a model can plan anew (`planner.mode`)"
+                "the rules have no other plan for this goal; only a model that writes plans can plan anew "
+                "(`planner.mode: llm`)"
             )
         brief = await self._brief(message.goal)
-        planned = self._by_rules(message, brief) if self._mode == "rules" else await self._by_model(message, brief)
+        planned = await (self._by_model(message, brief) if self._mode == "llm" else self._by_form(message, brief))
         self._plans += 1
         steps = len(planned.plan.steps)
-        log.info("[PLANNER] %s made a plan of %d steps in %d levels", self._mode, steps, len(planned.plan.levels))
+        log.info("[PLANNER] %s made a plan of %d steps in %d levels", planned.planner, steps, len(planned.plan.levels))
         return planned
 
     async def _brief(self, goal: str) -> _Brief:
@@ -135,19 +138,27 @@ class Planner(Actor):
             raise _first(group) from group
         return _Brief(**found)  # type: ignore[arg-type]  # both tasks have ended well
 
-    # ------------------------------------------------------------ rules
-    def _by_rules(self, message: MakePlan, brief: _Brief) -> Planned:
+    # ------------------------------------------------------------ a form
+    async def _by_form(self, message: MakePlan, brief: _Brief) -> Planned:
+        """The plan that a form compiles to, which the rules or a small model have filled in."""
         if message.context:
             log.warning(
-                "[PLANNER] the rules read the goal only: the context (%s) is not used", ", ".join(message.context)
+                "[PLANNER] a form holds the goal only: the context (%s) is not used", ", ".join(message.context)
             )
-        form = parse_goal(message.goal)
+        if self._mode == "rules":
+            form, by = parse_goal(message.goal), "rules"
+        else:
+            understood = await understand(message.goal, self._ask, role=brief.route.role)
+            form, by = understood.form, understood.by
         steps = compile_form(form, actions=set(brief.catalogue.actions))
         plan = parse_plan(
             {"goal": message.goal, "reasoning": "compiled from the intent form", "steps": steps},
             catalogue=brief.catalogue.actions,
         )
-        return Planned(plan=plan, planner="rules", form=form.as_json(), route=brief.route.name)
+        return Planned(plan=plan, planner=by, form=form.as_json(), route=brief.route.name)
+
+    async def _ask(self, request: ChatRequest) -> ChatReply:
+        return await self._llm.ask(Chat(request=request))
 
     # ------------------------------------------------------------ a model
     async def _by_model(self, message: MakePlan, brief: _Brief) -> Planned:
@@ -166,6 +177,7 @@ class Planner(Actor):
             except PlanError as error:
                 self._repairs += 1
                 log.warning("[PLANNER] the model's plan cannot be run (try %d): %s", repairs + 1, error)
+                await self._llm.tell(DropAnswer(request))
                 talk += [ChatMessage("assistant", reply.text), ChatMessage("user", render_repair(error.problems))]
                 said, problems = reply.text, error.problems
             except LLMError as error:
@@ -205,14 +217,16 @@ class Planner(Actor):
             raise failure
         return reply
 
-    async def _related(self, goal: str) -> tuple[str, ...]:
+    async def _related(self, goal: str) -> tuple[Recalled, ...]:
         """What is remembered that may help; a memory that cannot be read costs its help, not the plan."""
         try:
             found = await self._memory.ask(Recall(query=goal, k=3, kinds=("fact", "episode")))
         except (ActorCrashed, MemoryFailed, LLMError) as error:
             log.warning("[PLANNER] planning without memories: %s", error)
             return ()
-        return tuple(memory.content for memory in found)
+        if found:
+            log.info("[PLANNER] planning with memories %s", ", ".join(str(memory.id) for memory in found))
+        return found
 
 
 class _Order:

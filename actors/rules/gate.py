@@ -62,6 +62,7 @@ UNDERSTANDING = words(
     "interpret assess review clarify discuss note collect gather highlight state answer change changes merge",
     "combine remember keep save store put draft produce prepare generate compose walk put provide digest decide",
 )
+_DIGESTS = words("summary overview recap report version translation digest brief abstract synopsis gist list answer")
 _HEADS = words("and then also please now you , . ; ! ?") | {""}
 _WORD = re.compile(r"\w+")
 _NUMBERS = re.compile(r"\d+(?:\.\d+)?|\.\d+")
@@ -161,7 +162,8 @@ def _wishes(free: Sequence[Span], form: Form) -> Iterable[str]:
         if span.kind != "word":
             continue
         before = free[at - 1].low if at else ""
-        foreign = span.low in LANGUAGES and before in {"in", "into", "to"}
+        after = free[at + 1].low if at + 1 < len(free) else ""
+        foreign = span.low in LANGUAGES and (before in {"in", "into", "to"} or after in _DIGESTS)
         commanded = span.low in COMMANDS and before in _HEADS and span.low not in asked
         digested = span.low == "write" and form.analysis is not None  # `write a summary of x`
         missing = (

@@ -86,6 +86,18 @@ class Rules:
             )
         return self._compiled[rule]
 
+    def vocabulary(self) -> frozenset[str]:
+        """Every word that stands in a template or in a phrase."""
+        rows = [frame.nodes for rule in self.frames for frame in self.compiled(rule)]
+        found: set[str] = set()
+        while rows:
+            for node in rows.pop():
+                if isinstance(node, _Words):
+                    found |= node.words
+                elif isinstance(node, _Choice):
+                    rows += node.options
+        return frozenset(found)
+
     def _begins(self, nodes: Sequence[_Node]) -> frozenset[str] | None:
         """The words that a row of nodes can begin with; None when it can begin with anything."""
         found: frozenset[str] = frozenset()
