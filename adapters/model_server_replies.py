@@ -9,12 +9,23 @@ import math
 import struct
 from collections.abc import Mapping, Sequence
 
+import attrs
+
 from trouper.actors.tokens import estimate_tokens
 
 PIECE = 8
 """Characters of one streamed piece."""
 
 MODELS = ("test", "test-embed")
+
+
+@attrs.frozen
+class Counts:
+    """Tokens of one call; the cached ones are among those of the prompt."""
+
+    prompt: int
+    cached: int
+    completion: int
 
 
 def _encoded(value: object) -> bytes:
@@ -36,17 +47,19 @@ def chat_reply(
     said: str | Sequence[str],
     finish_reason: str | None,
     refusal: str | None,
+    counted: Counts | None,
     *,
-    usage: bool,
     done: bool,
 ) -> bytes | list[bytes]:
     """The answer to a chat request: one body, or the pieces of a stream if it asked for one.
+
+    `counted` is told as its usage; None tells none.
 
     A text is streamed in pieces of `PIECE` characters after one that only names the role, as most servers do it; a
     sequence of texts in exactly these pieces.
     """
     text = said if isinstance(said, str) else "".join(said)
-    counts = _usage(request, text) if usage else None
+    counts = _usage(counted) if counted is not None else None
     model = request.get("model", "test")
     if request.get("stream") is True:
         return _stream(model, said, finish_reason, refusal, counts if _wants_usage(request) else None, done=done)
@@ -62,14 +75,12 @@ def _wants_usage(request: Mapping[str, object]) -> bool:
     return isinstance(options, Mapping) and options.get("include_usage") is True
 
 
-def _usage(request: Mapping[str, object], text: str) -> dict[str, object]:
-    prompt = estimate_tokens(json.dumps(request.get("messages")))
-    answer = estimate_tokens(text)
+def _usage(counted: Counts) -> dict[str, object]:
     return {
-        "prompt_tokens": prompt,
-        "completion_tokens": answer,
-        "total_tokens": prompt + answer,
-        "prompt_tokens_details": {"cached_tokens": 0},
+        "prompt_tokens": counted.prompt,
+        "completion_tokens": counted.completion,
+        "total_tokens": counted.prompt + counted.completion,
+        "prompt_tokens_details": {"cached_tokens": counted.cached},
     }
 
 
@@ -107,19 +118,17 @@ def _stream(
     return pieces
 
 
-def embeddings_reply(request: Mapping[str, object], dim: int) -> bytes:
+def embeddings_reply(request: Mapping[str, object], texts: Sequence[str], dim: int) -> bytes:
     """Vectors for the texts of an embeddings request, in the encoding that it asks for."""
-    given = request.get("input")
-    texts = [given] if isinstance(given, str) else list(given) if isinstance(given, list) else []
     wanted = request.get("dimensions")
     dim = wanted if isinstance(wanted, int) and wanted > 0 else dim
     as_base64 = request.get("encoding_format") == "base64"
     data = []
     for i, text in enumerate(texts):
-        numbers = text_vector(str(text), dim)
+        numbers = text_vector(text, dim)
         packed = base64.b64encode(struct.pack(f"<{dim}f", *numbers)).decode()
         data.append({"object": "embedding", "index": i, "embedding": packed if as_base64 else numbers})
-    tokens = sum(estimate_tokens(str(text)) for text in texts)
+    tokens = sum(estimate_tokens(text) for text in texts)
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
     return _encoded({"object": "list", "model": request.get("model"), "data": data, "usage": usage})
 
