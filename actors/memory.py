@@ -1,31 +1,24 @@
 """The memory: texts that are remembered, found again by what they mean, and outlive the process.
 
-The store is the truth and the index a cache of it: what `remember` has answered is on the disk, and the index
-can always be made again. The index is believed only while its generation is the store's. The generation grows
-by one with each change that anybody commits: after a change of ours to both it must be the next one. A change by
-another process, or one of ours that reached the store and not the index, leaves a gap, and an index behind a gap
-is made again before the next search. A snapshot on disk carries the generation, with its random mark, and the
-name of the embedder; it is loaded only if all of it fits.
+The store is the truth and everything else is derived from it: the index of the vectors, and the selections of who
+may be found by whom. What `remember` has answered is on the disk, and what was derived can always be made again. It
+is believed only while its generation is the store's. The generation grows by one with each change that anybody
+commits: after a change of ours it must be the next one. A change by another process, or one of ours that reached the
+store and nothing else, leaves a gap, and what is behind a gap is brought up to date before the next search.
 
-Changes are handled alone, recalls beside each other: the index is never searched while it is changed.
+Embedding is done before the store is touched, many at a time; what changes or reads the index holds the lane, one at
+a time. So the index is never searched while it is changed, and no recall sees the half of a change.
 """
 
 from __future__ import annotations
 
-import functools
 import logging
-import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import TypeVar
+import time
+from collections.abc import Callable, Sequence
 
 import attrs
-import trio
 
 from trouper.runtime import (
-    Actor,
-    ActorCrashed,
-    ActorError,
-    Ask,
     ExitKind,
     ExitReason,
     LLMError,
@@ -35,80 +28,71 @@ from trouper.runtime import (
     handler,
 )
 
-from .batcher import Embed
-from .protocols import Generation, MemoryRow, MemoryStore, Vector, VectorIndex
+from .memory_conversation import (
+    Conversations,
+    Talking,
+    shortened,
+)
+from .memory_data import CONFIGURED, MemoryFilter, MemoryRow
+from .memory_derived import Derived
+from .memory_embedding import embedded
+from .memory_finding import find
+from .memory_messages import (
+    ChangeKind,
+    CountUses,
+    DropOtherVectors,
+    EmbedMore,
+    EraseExpired,
+    Forget,
+    GetMemoryStatistics,
+    MarkSuperseded,
+    MemoryCount,
+    MemoryDefaults,
+    MemoryStatistics,
+    PutMemories,
+    ReadMemories,
+    Recall,
+    Recalled,
+    Remember,
+    Remembered,
+    Supersede,
+    check_ids,
+    check_recall,
+    check_texts,
+    new_memories,
+)
+from .memory_personal import PersonalMemory
+from .memory_uses import Uses
+from .memory_writing import Writing
+from .protocols import Embedder, MemoryStore, Vector, VectorIndex
 
-T = TypeVar("T")
+__all__ = [
+    "NO_VECTORS",
+    "Forget",
+    "Memory",
+    "MemoryCount",
+    "MemoryDefaults",
+    "Recall",
+    "Recalled",
+    "Remember",
+]
+
 log: logging.Logger = logging.getLogger("trouper.memory")
 
-MOST_TEXTS = 10_000
-MOST_CHARACTERS = 100_000
-"""Of one text. What is longer is a document, not a memory."""
-MOST_QUERY = 20_000
-MOST_K = 1_000
+NO_VECTORS = "none"
+"""The name of an embedder that is none: memories are found by their words."""
 
-_TRIES = 3
-_REEMBED_AT_ONCE = 256
-
-
-@attrs.frozen
-class Recalled:
-    """One memory that was found: `score` is the cosine to the query (-1 to 1), `created` seconds since 1970."""
-
-    id: int
-    content: str
-    score: float
-    created: float
-    meta: Mapping[str, object] = attrs.field(factory=dict)
+_USES_AFTER = 1.0
+"""Seconds that uses are collected before they are written down."""
+_EXPIRED_EVERY = 3_600.0
+_EXPIRED_AT_ONCE = 1_000
+_EMBED_AGAIN_AFTER = 30.0
+"""Seconds after an embedder could not be asked for memories that have no vector yet."""
+_SUMMARY_TOKENS = 400
 
 
-@attrs.frozen
-class Remember(Ask[tuple[int, ...]]):
-    """Keep texts; gives their ids, in order. A text that is known already keeps its id, its date and its `meta`."""
-
-    texts: tuple[str, ...]
-    meta: Mapping[str, object] = attrs.field(factory=dict)
-
-
-@attrs.frozen
-class Recall(Ask[tuple[Recalled, ...]]):
-    """The `k` memories most like `query`, best first, none below `min_score`; `None`: as configured.
-
-    `kinds` keeps those whose `meta["kind"]` is one of these (a memory without one is a `fact`); empty: all.
-    """
-
-    query: str
-    k: int | None = None
-    min_score: float | None = None
-    kinds: tuple[str, ...] = ()
-
-
-@attrs.frozen
-class Forget(Ask[int]):
-    """Erase memories; gives how many were there."""
-
-    ids: tuple[int, ...]
-
-
-@attrs.frozen
-class MemoryCount(Ask[int]):
-    """How many memories there are."""
-
-
-@attrs.frozen(kw_only=True)
-class MemoryDefaults:
-    """What a `Recall` that does not say takes, and when the index is written down or handled in a thread."""
-
-    k: int = 5
-    min_score: float = 0.0
-    snapshot_every: int = 1_000
-    """Changes after which a snapshot is written, besides the one at the end."""
-    threads_above: int = 5_000
-    """Vectors above which searching and adding happen in a worker thread: below it costs less than the hop."""
-
-
-class Memory(Actor):
-    """Answers `Remember`, `Recall`, `Forget`, `MemoryCount`; asks its peer `batcher` for vectors.
+class Memory(PersonalMemory):
+    """Answers what `memory_messages` and `memory_conversation` have; asks its peer `batcher` for vectors.
 
     The store is opened on first use, so that a damaged file fails the asks that need it and not the troupe.
     It is not closed here: it belongs to whoever made it, and the next incarnation needs it again.
@@ -122,98 +106,164 @@ class Memory(Actor):
         embedder: str,
         snapshot: str | None = None,
         defaults: MemoryDefaults | None = None,
+        former: Callable[[str], Embedder | None] | None = None,
+        talking: Talking | None = None,
+        summarise: Callable[[str], str] = shortened,
+        model_summaries: bool = False,
+        as_query: Callable[[str], str] | None = None,
+        now: Callable[[], float] = time.time,
     ) -> None:
         """Give the ports and their settings.
 
         Args:
             store: The truth.
             index: Makes an empty index for vectors of so many numbers.
-            embedder: The name of the vector space that the batcher's embedder makes.
+            embedder: The name of the vector space that the batcher's embedder makes; `NO_VECTORS`: there is none.
             snapshot: Where the index is kept between runs; `None`: it is made again each time.
             defaults: See `MemoryDefaults`.
+            former: The embedder of that name, if it can still be had: it serves while another one takes its place.
+            talking: How conversations are summed up.
+            summarise: Makes a summary in plain code.
+            model_summaries: Whether the peer `llm` is asked for summaries, in the role `summariser`; where it fails,
+                plain code does it.
+            as_query: How the embedder wants a question to be put, if not as it is.
+            now: Seconds since 1970.
         """
         self._store = store
-        self._new_index = index
-        self._embedder = embedder
-        self._snapshot_path = snapshot
+        self._embedder: str | None = embedder if embedder != NO_VECTORS else None
         self._defaults = defaults if defaults is not None else MemoryDefaults()
-        self._index: VectorIndex | None = None
-        self._generation = Generation(-1)  # of the store, when the index was in step with it
-        self._highest = 0  # the largest id in the index: ids only grow, so a larger one is new to it
-        self._unsaved = 0
-        self._refreshing = trio.Lock()
-        self._search_thread = trio.CapacityLimiter(1)
+        self._now = now
+        self._derived: Derived = Derived(
+            store,
+            index,
+            embedder=embedder,
+            embed=self._embed,
+            embed_behind=self._embed_behind,
+            former=former,
+            snapshot=snapshot,
+            threads_above=self._defaults.threads_above,
+            now=now,
+        )
+        self._writing: Writing = Writing(
+            store,
+            self._derived,
+            new_index=index,
+            embed=self._embed,
+            embedder=self._embedder,
+            defaults=self._defaults,
+        )
+        talking = talking if talking is not None else Talking()
+        self._conversations: Conversations = Conversations(store, self._writing, talking, self._summary)
+        self._summarise = summarise
+        self._model_summaries = model_summaries
+        self._as_query = as_query
+        self._uses: Uses = Uses(store)
+        self._counting = False
+        self._embedding = False
+        self._expiring = False
+        self._growing = False
+        self._recalls = 0
+        self._anything = False  # once there was something it is not counted again: that looks at every row
 
     async def on_start(self) -> None:
-        """Find the batcher."""
+        """Find those it asks."""
         self._batcher = self.ctx.peer("batcher")
+        self._llm = self.ctx.peer("llm") if self._model_summaries else None
 
     async def on_stop(self, reason: ExitReason) -> None:
-        """Write the index down, unless this incarnation crashed."""
-        if self._unsaved and reason.kind is not ExitKind.CRASHED:
-            await self._save()
+        """Write down uses and index, unless this incarnation crashed."""
+        if reason.kind is not ExitKind.CRASHED:
+            await self._uses.write()
+            await self._writing.save()
 
-    # ------------------------------------------------------------ what is asked
-    @handler(on_cancel=OnCancel.FINISH, raises=(MemoryFailed, LLMError))
-    async def remember(self, message: Remember) -> tuple[int, ...]:
+    # ------------------------------------------------------------ putting in
+    @handler(concurrent=16, on_cancel=OnCancel.FINISH, raises=(MemoryFailed, LLMError))
+    async def remember(self, message: Remember) -> Remembered:
         """Store texts, durably before the answer. Cancelled: it ends in its own time; all are stored or none.
 
         Raises:
-            MemoryRefused: a text or the metadata cannot be stored; nothing was.
+            MemoryRefused: a text or what is said of it cannot be stored, or nearly the same is there; nothing was.
             LLMError: a text could not be embedded; nothing was stored.
             MemoryFailed: the store failed; the message says whether anything was stored.
         """
-        texts = check_texts(message.texts)
-        if not texts:
-            return ()
-        vectors = await self._embed(texts)
-        rows = [(text, message.meta, vector, self._embedder) for text, vector in zip(texts, vectors, strict=True)]
-        ids = await self._store.add(rows)
-        if self._index is not None and self._index.dim * 4 == len(vectors[0]):
-            new = {number: vector for number, vector in zip(ids, vectors, strict=True) if number > self._highest}
-            await self._off_loop(len(self._index) + len(new), self._index.add, list(new), list(new.values()))
-            self._highest = max(self._highest, *ids)
-            await self._changed(len(new))
-        return ids
+        rows = new_memories(message, self._defaults, self._now())
+        done = await self._writing.put(rows, message.near_duplicates or self._defaults.near_duplicates)
+        self._follow_up(expiring=any(row.expires is not None for row in rows))
+        return done
 
+    @handler(concurrent=4, on_cancel=OnCancel.FINISH, raises=(MemoryFailed, LLMError))
+    async def put(self, message: PutMemories) -> tuple[int, ...]:
+        """Store memories as they are. Cancelled: it ends in its own time; all are stored or none.
+
+        Raises:
+            MemoryRefused: one cannot be stored; nothing was.
+            LLMError: one without a vector could not be embedded; nothing was stored.
+            MemoryFailed: the store failed; the message says whether anything was stored.
+        """
+        check_texts([row.content for row in message.rows])
+        return await self._writing.put(message.rows)
+
+    @handler(concurrent=4, on_cancel=OnCancel.FINISH, raises=(MemoryFailed, LLMError))
+    async def supersede(self, message: Supersede) -> int:
+        """Let one text stand for others. Cancelled: it ends in its own time.
+
+        Raises:
+            MemoryRefused: one of the memories is not there, or what is to stand for them cannot; nothing was done.
+            LLMError: the text could not be embedded; nothing was done.
+            MemoryFailed: the store failed; the message says whether anything was done.
+        """
+        rows = new_memories(message.by, self._defaults, self._now())
+        ids = check_ids(message.ids)
+        if len(rows) != 1 or not ids:
+            raise MemoryRefused("one text supersedes: give one, and the ids of the memories that it replaces")
+        return await self._writing.supersede(ids, rows[0])
+
+    @handler(concurrent=4, on_cancel=OnCancel.FINISH, raises=(MemoryFailed,))
+    async def mark_superseded(self, message: MarkSuperseded) -> None:
+        """Let memories stand for others. Cancelled: it ends in its own time.
+
+        Raises:
+            MemoryFailed: the store failed; the message says whether anything was done.
+        """
+        await self._writing.mark_superseded(message.pairs)
+
+    # ------------------------------------------------------------ finding
     @handler(concurrent=16, raises=(MemoryFailed, LLMError))
     async def recall(self, message: Recall) -> tuple[Recalled, ...]:
         """Find memories. Cancelled: nothing was changed, except that vectors may have been renewed.
 
         Raises:
-            MemoryRefused: the query is empty or far too long, or `k` or `min_score` makes no sense.
-            LLMError: the query could not be embedded.
+            MemoryRefused: the query is empty or far too long, or a number or a filter makes no sense.
+            LLMError: the query could not be embedded, and words alone are not to be looked for.
             MemoryFailed: the store could not be read.
         """
-        query, k, least = check_recall(message, self._defaults)
-        if await self._store.count() == 0:
+        query = check_recall(message, self._defaults)
+        self._recalls += 1
+        self._anything = self._anything or await self._store.count() > 0
+        if not self._anything:
             return ()
-        (vector,) = await self._embed((query,))
-        index = await self._in_step(len(vector) // 4)
-        fetch = k
-        while True:
-            hits = [(number, score) for number, score in await self._search(index, vector, fetch) if score >= least]
-            rows = {row.id: row for row in await self._store.get([number for number, _ in hits])}
-            found = [_recalled(rows[number], score) for number, score in hits if number in rows]
-            kept = [memory for memory in found if is_kind(memory.meta, message.kinds)]
-            if len(kept) >= k or len(hits) < fetch or fetch >= len(index):
-                return tuple(kept[:k])
-            fetch *= 4
+        vector: Vector | None = None
+        if self._embedder is not None:
+            try:
+                asked = query.text if self._as_query is None else self._as_query(query.text)
+                (vector,) = await self._embed((asked,))
+            except (LLMError, MemoryFailed) as error:
+                if not query.hybrid:
+                    raise
+                log.warning("[MEMORY] the query is looked for by its words only: %s", error)
+        found = await find(self._store, self._derived, query, vector, self._now)
+        self._follow_up()
+        await self._used([memory.id for memory in found])
+        return found
 
-    @handler(on_cancel=OnCancel.FINISH, raises=(MemoryFailed,))
-    async def forget(self, message: Forget) -> int:
-        """Erase memories, durably before the answer. Cancelled: it ends in its own time.
+    @handler(concurrent=4, raises=(MemoryFailed,))
+    async def read(self, message: ReadMemories) -> tuple[MemoryRow, ...]:
+        """Read memories as they are stored.
 
         Raises:
-            MemoryRefused: an id is not a number.
-            MemoryFailed: the store failed; the message says whether anything was erased.
+            MemoryFailed: the store could not be read.
         """
-        ids = check_ids(message.ids)
-        erased = await self._store.delete(ids)
-        if self._index is not None:
-            await self._off_loop(len(self._index), self._index.remove, ids)
-            await self._changed(erased)
-        return erased
+        return await self._store.page(message.after, message.limit, self._resolved(message.matching))
 
     @handler(concurrent=16, raises=(MemoryFailed,))
     async def count(self, _: MemoryCount) -> int:
@@ -224,170 +274,119 @@ class Memory(Actor):
         """
         return await self._store.count()
 
-    # ------------------------------------------------------------ the index
-    async def _in_step(self, dim: int) -> VectorIndex:
-        """The index as the store is now: at hand, from the snapshot, or made again."""
-        async with self._refreshing:
-            generation = await self._store.generation()
-            if self._index is None or self._index.dim != dim or self._generation != generation:
-                self._index, self._generation = await self._made(dim, generation)
-                self._highest = max(self._index.ids(), default=0)
-            return self._index
+    @handler(concurrent=4, raises=(MemoryFailed,))
+    async def statistics(self, _: GetMemoryStatistics) -> MemoryStatistics:
+        """How things stand.
 
-    async def _made(self, dim: int, generation: Generation) -> tuple[VectorIndex, Generation]:
-        index = self._new_index(dim)
-        if self._index is None and self._snapshot_path is not None:
-            load = functools.partial(index.load, self._snapshot_path, stamp=self._stamp(generation))
-            if await trio.to_thread.run_sync(load):
-                log.info("[MEMORY] %d vectors from the snapshot", len(index))
-                return index, generation
-        rows = await self._store.all_rows()
-        vectors, changes = await self._sound_vectors(rows, dim)
-        # With files there are threads, and the first use of an index may import a large library.
-        size = len(vectors) if self._snapshot_path is None else math.inf
-        await self._off_loop(size, index.add, list(vectors), list(vectors.values()))
-        self._unsaved += len(vectors)
-        log.info("[MEMORY] index of %d vectors made from the store", len(index))
-        return index, await self._generation_after(generation, changes)
+        Raises:
+            MemoryFailed: the store could not be read.
+        """
+        space = self._derived.space
+        return MemoryStatistics(
+            store=await self._store.statistics(),
+            embedder=self._embedder,
+            index=space.index.kind if space is not None else None,
+            vectors=len(space.index) if space is not None else 0,
+            waiting=self._derived.waiting,
+            recalls=self._recalls,
+            saved=space.saved if space is not None else 0,
+        )
 
-    async def _sound_vectors(self, rows: Sequence[MemoryRow], dim: int) -> tuple[dict[int, Vector], int]:
-        """The vector of each row; those of another embedder are made again and stored. Also: how many changes."""
-        sound = {r.id: r.vector for r in rows if r.vector and r.embedder == self._embedder and len(r.vector) == 4 * dim}
-        other = [row for row in rows if row.id not in sound]
-        changes = 0
-        for start in range(0, len(other), _REEMBED_AT_ONCE):
-            part = other[start : start + _REEMBED_AT_ONCE]
-            made = await self._embed([row.content for row in part])
-            renewed = [(row.id, vector, self._embedder) for row, vector in zip(part, made, strict=True)]
-            await self._store.set_vectors(renewed)
-            changes += 1
-            sound.update((number, vector) for number, vector, _ in renewed)
-        if other:
-            log.info("[MEMORY] %d memories embedded again by %s", len(other), self._embedder)
-        return sound, changes
+    # ------------------------------------------------------------ taking out
+    @handler(concurrent=4, on_cancel=OnCancel.FINISH, raises=(MemoryFailed,))
+    async def forget(self, message: Forget) -> int:
+        """Erase memories, durably and wholly before the answer. Cancelled: it ends in its own time.
 
-    async def _search(self, index: VectorIndex, vector: Vector, k: int) -> tuple[tuple[int, float], ...]:
-        # One search at a time: more threads would only share the same memory bandwidth.
-        if len(index) <= self._defaults.threads_above:
-            return index.search(vector, k)
-        return await trio.to_thread.run_sync(index.search, vector, k, limiter=self._search_thread)
+        Raises:
+            MemoryRefused: an id is not a number, or nothing says which memories.
+            MemoryFailed: the store failed; the message says whether anything was erased.
+        """
+        if message.ids is None and message.matching is None:
+            raise MemoryRefused("say what to forget: ids, or which memories; `MemoryFilter(namespace=None)` is all")
+        ids = check_ids(message.ids) if message.ids is not None else None
+        if message.matching is not None:
+            meant = await self._store.select(attrs.evolve(self._resolved(message.matching), dead=True))
+            ids = tuple(meant) if ids is None else tuple(number for number in ids if number in meant)
+        return await self._writing.erase(ids or ())
 
-    async def _off_loop(self, size: float, work: Callable[..., T], *args: object) -> T:
-        """Do `work` here if it is small, else in a thread; never left behind by a cancellation."""
-        if size <= self._defaults.threads_above:
-            return work(*args)
-        return await trio.to_thread.run_sync(functools.partial(work, *args))
+    @handler(concurrent=1, on_cancel=OnCancel.FINISH, raises=(MemoryFailed,))
+    async def drop_other_vectors(self, _: DropOtherVectors) -> int:
+        """Let go of vectors that nobody needs. Cancelled: it ends in its own time.
 
-    async def _changed(self, changes: int) -> None:
-        """The index has the change that the store has. If it was behind before, it still is: then the gap stays."""
-        assert self._index is not None  # noqa: S101 - it has just been changed
-        self._generation = await self._generation_after(self._generation, 1)
-        self._unsaved += changes
-        if self._unsaved >= max(self._defaults.snapshot_every, len(self._index) // 10):
-            await self._save()
+        Raises:
+            MemoryFailed: the store failed; some of them may be there still.
+        """
+        return await self._derived.drop_others()
 
-    async def _generation_after(self, before: Generation, changes: int) -> Generation:
-        """The generation now if nobody but us has made `changes`, else `before`: an index of it is behind."""
-        if not changes:
-            return before
+    def _resolved(self, meant: MemoryFilter) -> MemoryFilter:
+        return attrs.evolve(meant, namespace=self._defaults.namespace) if meant.namespace == CONFIGURED else meant
+
+    # ------------------------------------------------------------ behind the answers
+    def _follow_up(self, *, expiring: bool = False) -> None:
+        """See to what a question has brought to light."""
+        if self._derived.waiting and not self._embedding:
+            self._embedding = True
+            self.ctx.send_after(0.0, EmbedMore())
+        space = self._derived.space
+        if space is not None and not self._growing and space.index.outgrown():
+            self._growing = True
+            self.ctx.send_after(0.0, ChangeKind())
+        if not self._expiring and (expiring or self._derived.selections.until is not None):
+            self._expiring = True
+            self.ctx.every(_EXPIRED_EVERY, EraseExpired())
+
+    @handler(concurrent=1)
+    async def embed_more(self, message: EmbedMore) -> None:
+        """Give vectors to some memories that have none, and go on until all have one."""
         try:
-            now = await self._store.generation()
-        except MemoryFailed as error:  # what was stored is stored; the next search will look again
-            log.warning("[MEMORY] %s", error)
-            return before
-        return now if now.number == before.number + changes else before
-
-    async def _save(self) -> None:
-        if self._snapshot_path is None or self._index is None:
+            last = await self._derived.embed_part(message.after)
+        except (LLMError, MemoryFailed) as error:
+            log.warning("[MEMORY] memories wait for their vectors: %s", error)
+            self.ctx.send_after(_EMBED_AGAIN_AFTER, message)
             return
-        save = functools.partial(self._index.save, self._snapshot_path, stamp=self._stamp(self._generation))
+        if last is not None:
+            self.ctx.send_after(0.0, EmbedMore(last))
+        else:
+            self._embedding = False
+            self._follow_up()
+
+    @handler(concurrent=1)
+    async def change_kind(self, _: ChangeKind) -> None:
+        """Put an index of the kind that suits in the place of one that does not."""
+        space = self._derived.space
         try:
-            await trio.to_thread.run_sync(save)
-            self._unsaved = 0
+            if space is not None and await space.change_kind():
+                await self._writing.save()
+        finally:
+            self._growing = False
+
+    @handler(concurrent=1, on_cancel=OnCancel.FINISH)
+    async def erase_expired(self, _: EraseExpired) -> None:
+        """Erase what has expired; it has not been found since."""
+        try:
+            while ids := await self._store.expired(_EXPIRED_AT_ONCE):
+                await self._writing.erase(ids)
+                log.info("[MEMORY] %d memories have expired and are erased", len(ids))
         except MemoryFailed as error:
-            log.warning("[MEMORY] %s", error)
+            log.warning("[MEMORY] what has expired was not erased: %s", error)
 
-    def _stamp(self, generation: Generation) -> str:
-        return f"{self._embedder}#{generation.number}#{generation.mark}"
+    async def _used(self, ids: Sequence[int]) -> None:
+        if not self._uses.add(ids):
+            return
+        if not self._defaults.background:
+            await self._uses.write()
+        elif not self._counting:
+            self._counting = True
+            self.ctx.send_after(_USES_AFTER, CountUses())
 
-    # ------------------------------------------------------------ vectors
+    @handler(concurrent=1, on_cancel=OnCancel.FINISH)
+    async def count_uses(self, _: CountUses) -> None:
+        """Write down how often memories were recalled."""
+        self._counting = False
+        await self._uses.write()
+
     async def _embed(self, texts: Sequence[str]) -> tuple[Vector, ...]:
-        """Ask the batcher; embedding has no effects, so a crash there is survived by asking again."""
-        message = Embed(tuple(texts))
-        for _ in range(_TRIES - 1):
-            try:
-                return await self._batcher.ask(message)
-            except ActorCrashed as error:
-                log.warning("[MEMORY] the batcher crashed, asking it again: %s", error)
-            except ActorError as error:
-                raise _no_vectors(len(texts), error) from error
-        try:
-            return await self._batcher.ask(message)
-        except ActorError as error:
-            raise _no_vectors(len(texts), error) from error
+        return await embedded(self._batcher, texts)
 
-
-def _no_vectors(count: int, error: ActorError) -> MemoryFailed:
-    return MemoryFailed(f"{count} texts could not be embedded, nothing was stored or searched: {error}")
-
-
-def _recalled(row: MemoryRow, score: float) -> Recalled:
-    return Recalled(row.id, row.content, max(-1.0, min(1.0, score)), row.created, row.meta)
-
-
-def is_kind(meta: Mapping[str, object], kinds: Sequence[str]) -> bool:
-    """Whether a memory is one of `kinds`; without a kind of its own it is a `fact`."""
-    return not kinds or meta.get("kind", "fact") in kinds
-
-
-def check_texts(texts: Sequence[str]) -> tuple[str, ...]:
-    """The texts, if all of them can be remembered.
-
-    Raises:
-        MemoryRefused: one cannot; the message says which and why.
-    """
-    if isinstance(texts, str):
-        raise MemoryRefused("give the texts as a tuple: `Remember((text,))`, not one text")
-    if len(texts) > MOST_TEXTS:
-        raise MemoryRefused(f"{len(texts):,} texts at once; at most {MOST_TEXTS:,} are taken: send them in parts")
-    for number, text in enumerate(texts, 1):
-        which = f"text {number} of {len(texts)}"
-        if not isinstance(text, str) or not text.strip():
-            raise MemoryRefused(f"{which} is empty: there is nothing to remember")
-        if len(text) > MOST_CHARACTERS:
-            raise MemoryRefused(
-                f"{which} has {len(text):,} characters, at most {MOST_CHARACTERS:,} are taken. Remember its parts."
-            )
-    return tuple(texts)
-
-
-def check_ids(ids: Sequence[int]) -> tuple[int, ...]:
-    """Those that can be ids at all; the others are nobody's.
-
-    Raises:
-        MemoryRefused: one is not a number.
-    """
-    for number in ids:
-        if isinstance(number, bool) or not isinstance(number, int):
-            raise MemoryRefused(f"{number!r} is not the id of a memory: ids are whole numbers, as `recall` gives them")
-    return tuple(number for number in ids if 0 < number < 2**63)
-
-
-def check_recall(message: Recall, defaults: MemoryDefaults) -> tuple[str, int, float]:
-    """Query, `k` and least score, the defaults put in.
-
-    Raises:
-        MemoryRefused: one of them makes no sense.
-    """
-    query, k, least = message.query, message.k, message.min_score
-    if not isinstance(query, str) or not query.strip():
-        raise MemoryRefused("the query is empty: say what you are looking for")
-    if len(query) > MOST_QUERY:
-        raise MemoryRefused(f"the query has {len(query):,} characters, at most {MOST_QUERY:,} are taken: shorten it")
-    k = defaults.k if k is None else k
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MOST_K:
-        raise MemoryRefused(f"k is {k!r}; give a whole number from 1 to {MOST_K}")
-    least = defaults.min_score if least is None else least
-    if isinstance(least, bool) or not isinstance(least, int | float) or not math.fabs(least) <= 1:
-        raise MemoryRefused(f"min_score is {least!r}; give a number from -1 to 1")
-    return query, k, float(least)
+    async def _embed_behind(self, texts: Sequence[str]) -> tuple[Vector, ...]:
+        return await embedded(self._batcher, texts, "background")

@@ -6,14 +6,15 @@ wherever they stand. That is slower, and right.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from trouper.actors.memory_data import Selection
 from trouper.actors.protocols import Vector
 
-from .index_snapshot import open_verified, write_snapshot
-from .index_vectors import best_first, newest, rows
+from .index_snapshot import open_verified, remove_snapshot, stamp_of, write_snapshot
+from .index_vectors import alike, best_first, newest, rows, scores_of
 
 if TYPE_CHECKING:
     from .index_vectors import Matrix
@@ -47,17 +48,49 @@ class NumpyIndex:
         self._matrix = None
         return len(known)
 
-    def search(self, vector: Vector, k: int) -> tuple[tuple[int, float], ...]:
-        """At most `k` pairs of id and score, best first; equal scores by smaller id."""
+    @property
+    def kind(self) -> str:
+        """How it is built."""
+        return "numpy"
+
+    def search(self, vector: Vector, k: int, among: Selection | None = None) -> tuple[tuple[int, float], ...]:
+        """At most `k` pairs of id and score, best first; equal scores by smaller id. Only `among`, if given."""
         query = rows([vector], self.dim)[0]
         if k < 1 or not self._vectors:
             return ()
+        if among is not None:
+            return best_first(self.scores(vector, [number for number in self._vectors if number in among]).items(), k)
         if self._matrix is None:
             self._matrix = rows(list(self._vectors.values()), self.dim)
         scores: list[float] = []
         for start in range(0, len(self._matrix), _ROWS_A_SLICE):
             scores.extend((self._matrix[start : start + _ROWS_A_SLICE] * query).sum(axis=1).tolist())
         return best_first(zip(self._vectors, scores, strict=True), k)
+
+    def scores(self, vector: Vector, ids: Sequence[int]) -> dict[int, float]:
+        """The score of each of `ids` that is inside."""
+        known = [number for number in dict.fromkeys(ids) if number in self._vectors]
+        query = rows([vector], self.dim)[0]
+        return scores_of(rows([self._vectors[number] for number in known], self.dim), query, known) if known else {}
+
+    def alike(self, ids: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+        """How alike these are, a row for each; all of them must be inside."""
+        return alike(rows([self._vectors[number] for number in ids], self.dim)) if ids else ()
+
+    def outgrown(self) -> bool:
+        """Never: there is nothing that suits better."""
+        return False
+
+    def successor(self) -> Callable[[], NumpyIndex]:
+        """What makes another one of the same vectors."""
+        ids, vectors = list(self._vectors), list(self._vectors.values())
+
+        def make() -> NumpyIndex:
+            other = NumpyIndex(self.dim)
+            other.add(ids, vectors)
+            return other
+
+        return make
 
     def ids(self) -> frozenset[int]:
         """The ids inside."""
@@ -67,11 +100,19 @@ class NumpyIndex:
         """Write atomically, with a checksum and `stamp` beside it. Raises `MemoryFailed`."""
         write_snapshot(path, self._write, kind=_KIND, dim=self.dim, count=len(self._vectors), stamp=stamp)
 
+    def erase_at(self, path: str) -> None:
+        """Remove the snapshot there, if there is one. Raises `MemoryFailed`."""
+        remove_snapshot(path)
+
+    def stamp_at(self, path: str) -> str | None:
+        """With which stamp the snapshot there was saved, None if there is none; it may not be whole."""
+        return stamp_of(path)
+
     def load(self, path: str, *, stamp: str = "") -> bool:
         """Read what `save` wrote; False (and unchanged) if absent, damaged, or of another dimension or stamp."""
         import numpy as np
 
-        found = open_verified(path, kind=_KIND, dim=self.dim, stamp=stamp)
+        found = open_verified(path, kinds=(_KIND,), dim=self.dim, stamp=stamp)
         if found is None:
             return False
         with found.file as file:
@@ -80,6 +121,9 @@ class NumpyIndex:
         self._vectors = dict(zip(ids, vectors, strict=True))
         self._matrix = None
         return True
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._vectors
 
     def __len__(self) -> int:
         return len(self._vectors)

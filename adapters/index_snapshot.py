@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from io import BufferedReader
 from pathlib import Path
@@ -74,6 +74,24 @@ def write_snapshot(path: str, write: Callable[[str], None], *, kind: str, dim: i
         ) from error
 
 
+def stamp_of(path: str) -> str | None:
+    """With which stamp the snapshot at `path` says it was saved; None if there is none that can be read."""
+    try:
+        return _read_seal(_seal_path(Path(path))).stamp
+    except (OSError, ValueError, TypeError, RecursionError):
+        return None
+
+
+def remove_snapshot(path: str) -> None:
+    """Erase the snapshot at `path`, if there is one. Raises `MemoryFailed`."""
+    target = Path(path)
+    try:
+        _seal_path(target).unlink(missing_ok=True)
+        target.unlink(missing_ok=True)
+    except OSError as error:
+        raise MemoryFailed(f"the index snapshot {path!r} could not be erased: {error}. Erase it by hand.") from error
+
+
 @attrs.frozen
 class Verified:
     """The open file, at its beginning, and what it must be. Whoever gets it closes the file."""
@@ -82,7 +100,7 @@ class Verified:
     seal: Seal
 
 
-def open_verified(path: str, *, kind: str, dim: int, stamp: str) -> Verified | None:
+def open_verified(path: str, *, kinds: Sequence[str], dim: int, stamp: str) -> Verified | None:
     """The snapshot at `path` if everything fits, else `None`; says in the log what did not fit."""
     target = Path(path)
     try:
@@ -94,7 +112,7 @@ def open_verified(path: str, *, kind: str, dim: int, stamp: str) -> Verified | N
         _log.info("[MEMORY] index snapshot %s is not used: %s; rebuilding", path, error)
         return None
     try:
-        why = _misfit(seal, file, kind=kind, dim=dim, stamp=stamp)
+        why = _misfit(seal, file, kinds=kinds, dim=dim, stamp=stamp)
         file.seek(0)
     except OSError as error:
         why = str(error)
@@ -105,9 +123,9 @@ def open_verified(path: str, *, kind: str, dim: int, stamp: str) -> Verified | N
     return None
 
 
-def _misfit(seal: Seal, file: BufferedReader, *, kind: str, dim: int, stamp: str) -> str | None:
-    if (seal.format, seal.dim) != (kind, dim):
-        return f"it is {seal.format} of dimension {seal.dim}, not {kind} of {dim}"
+def _misfit(seal: Seal, file: BufferedReader, *, kinds: Sequence[str], dim: int, stamp: str) -> str | None:
+    if seal.format not in kinds or seal.dim != dim:
+        return f"it is {seal.format} of dimension {seal.dim}, not {' or '.join(kinds)} of {dim}"
     if seal.stamp != stamp:
         return f"it is of {seal.stamp!r}, the memory of {stamp!r}"
     size = os.fstat(file.fileno()).st_size

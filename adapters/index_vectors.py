@@ -42,3 +42,13 @@ def newest(ids: Sequence[int], vectors: Sequence[Vector]) -> tuple[list[int], li
 def best_first(pairs: Iterable[tuple[int, float]], k: int) -> tuple[tuple[int, float], ...]:
     """The `k` best, best first; equal scores by smaller id."""
     return tuple(sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:k])
+
+
+def scores_of(matrix: Matrix, query: Matrix, ids: Sequence[int]) -> dict[int, float]:
+    """The inner product of each row with the query, under the row's id; row by row, so that equal rows score equal."""
+    return dict(zip(ids, (matrix * query).sum(axis=1).tolist(), strict=True))
+
+
+def alike(matrix: Matrix) -> tuple[tuple[float, ...], ...]:
+    """The inner products of all rows with all rows."""
+    return tuple(map(tuple, (matrix @ matrix.T).tolist()))

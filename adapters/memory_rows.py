@@ -1,49 +1,65 @@
-"""One memory as both stores keep it: what may be stored, what makes two the same, and the seal of a row. Pure."""
+"""One memory as a store keeps it: what may be stored, what makes two the same, and the seals. Pure."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
-import attrs
-
+from trouper.actors.memory_data import NewMemory
 from trouper.actors.protocols import Vector
 from trouper.runtime import MemoryRefused
 
-
-@attrs.frozen(kw_only=True)
-class NewRow:
-    """A memory on its way into a store, checked."""
-
-    content: str
-    meta: str
-    """JSON."""
-    vector: Vector
-    embedder: str
-
-    @property
-    def key(self) -> bytes:
-        """Two memories of the same key are the same memory."""
-        return content_key(self.content)
+MOST_TAGS = 64
+_LONGEST_NAME = 200
 
 
-def new_row(content: str, meta: Mapping[str, object], vector: Vector, embedder: str) -> NewRow:
+def check_new(row: NewMemory) -> None:
     """Check what a store was given.
 
     Raises:
         MemoryRefused: it cannot be stored; the message says what to change.
     """
-    if not content:
+    if not row.content:
         raise MemoryRefused("a memory needs a text; this one is empty")
+    check_encodable(row.content, "the text")
+    check_name(row.namespace, "namespace")
+    check_name(row.category, "category")
+    if len(row.tags) > MOST_TAGS:
+        raise MemoryRefused(f"{len(row.tags)} tags on one memory; at most {MOST_TAGS} are taken")
+    for tag in row.tags:
+        check_name(tag, "tag")
+    if not (_is_number(row.salience) and 0 <= row.salience <= 1):
+        raise MemoryRefused(f"salience is {row.salience!r}; give a number from 0 to 1")
+    if row.half_life is not None and not (_is_number(row.half_life) and row.half_life > 0):
+        raise MemoryRefused(f"half_life is {row.half_life!r}; give seconds, more than 0, or nothing")
+    for name, moment in (("expires", row.expires), ("created", row.created)):
+        if moment is not None and not _is_number(moment):
+            raise MemoryRefused(f"{name} is {moment!r}; give seconds since 1970")
+    if row.vector is not None:
+        check_vector(row.vector)
+
+
+def check_name(name: str, what: str) -> None:
+    """Raise `MemoryRefused` unless `name` can be the name of a namespace, a category or a tag."""
+    if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME:
+        raise MemoryRefused(f"{what} {name!r}: give a name of 1 to {_LONGEST_NAME} characters")
+    check_encodable(name, f"the {what}")
+
+
+def check_encodable(text: str, what: str) -> None:
+    """Raise `MemoryRefused` if `text` cannot be written down."""
     try:
-        content.encode()
+        text.encode()
     except UnicodeEncodeError as error:
         raise MemoryRefused(
-            f"the text holds half a character (a lone surrogate at place {error.start}) and cannot be stored as UTF-8"
+            f"{what} holds half a character (a lone surrogate at place {error.start}) and cannot be stored as UTF-8"
         ) from error
-    check_vector(vector)
-    return NewRow(content=content, meta=meta_json(meta), vector=bytes(vector), embedder=embedder)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def check_vector(vector: Vector) -> None:
@@ -62,17 +78,27 @@ def meta_json(meta: Mapping[str, object]) -> str:
         text = json.dumps(dict(meta), ensure_ascii=True, allow_nan=False, sort_keys=True)
     except (TypeError, ValueError, RecursionError) as error:
         raise MemoryRefused(f"the metadata of a memory must be JSON values under text keys: {error}") from error
-    if json.loads(text).keys() != meta.keys():
+    if not all(isinstance(name, str) for name in meta):
         raise MemoryRefused("the metadata of a memory must have text keys")
     return text
 
 
-def content_key(content: str) -> bytes:
-    """32 bytes that are the same for the same text only."""
-    return hashlib.blake2b(content.encode(), digest_size=32).digest()
+def tags_json(tags: Sequence[str]) -> str:
+    """The tags as JSON text, each once, in the order given."""
+    return json.dumps(list(dict.fromkeys(tags)), ensure_ascii=True)
 
 
-def row_seal(content: str, created: float, meta: str, vector: Vector, embedder: str) -> bytes:
+def content_key(content: str, distinct: str = "") -> bytes:
+    """32 bytes that are the same for the same text (and the same `distinct`) only."""
+    salt = hashlib.blake2b(distinct.encode(), digest_size=16).digest() if distinct else b""
+    return hashlib.blake2b(content.encode(), digest_size=32, salt=salt).digest()
+
+
+def row_seal(facts: Sequence[object], rest: bytes = b"") -> bytes:
     """16 bytes over a whole row: SQLite keeps no checksum of its own, and a flipped bit must not be believed."""
-    told = json.dumps([content, created, meta, embedder]).encode()
-    return hashlib.blake2b(told + b"\0" + vector, digest_size=16).digest()
+    return hashlib.blake2b(json.dumps(facts).encode() + b"\0" + rest, digest_size=16).digest()
+
+
+def vector_seal(number: int, vector: Vector) -> bytes:
+    """8 bytes over a vector and whose it is."""
+    return hashlib.blake2b(vector, digest_size=8, salt=number.to_bytes(8, "little", signed=True)).digest()

@@ -47,7 +47,14 @@ class SqliteThread:
         return await trio.to_thread.run_sync(self._work, work, limiter=self._limiter)
 
     async def aclose(self) -> None:
-        """Close the file after the work in hand. Idempotent; later work raises `ClosedFile`."""
+        """Close the file after the work in hand. Idempotent; later work raises `ClosedFile`.
+
+        What was never opened is closed without a thread.
+        """
+        if self._connection is None and not self._limiter.borrowed_tokens:
+            self._closed = True
+            await trio.lowlevel.checkpoint()
+            return
         with trio.move_on_after(_CLOSE_BOUND, shield=True):
             await trio.to_thread.run_sync(self._close, limiter=self._limiter)
 

@@ -1,97 +1,74 @@
-"""The memory store that forgets with the process: the fake beside `store_sqlite`, for tests and for trying out."""
+"""The memory store that forgets with the process: the same statements over a database without a file."""
 
 from __future__ import annotations
 
-import json
+import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
+from typing import TypeVar
 
-import attrs
 import trio
 
-from trouper.actors.protocols import Generation, MemoryRow, Vector
 from trouper.runtime import MemoryFailed
 
-from .memory_rows import check_vector, new_row
+from . import store_statements as say
+from .store_schema import create
+from .store_sql import SqlMemoryStore, Work
+
+T = TypeVar("T")
 
 
-class InMemoryStore:
-    """Port `MemoryStore` over a dict. No thread, no file; each method is a checkpoint before it does anything."""
+class InMemoryStore(SqlMemoryStore):
+    """Port `MemoryStore` in memory. No thread, no file; each method is a checkpoint before it does anything."""
 
     def __init__(self, *, now: Callable[[], float] = time.time) -> None:
-        self._now = now
-        self._rows: dict[int, MemoryRow] = {}
-        self._ids: dict[bytes, int] = {}
-        self._last = 0
-        self._generation = 0
+        super().__init__(now)
+        self._connection: sqlite3.Connection | None = None
         self._closed = False
 
-    async def add(self, rows: Sequence[tuple[str, Mapping[str, object], Vector, str]]) -> tuple[int, ...]:
-        """Insert `(content, meta, vector, embedder)`; the same content again gives the old id. Ids in order."""
-        checked = [new_row(*row) for row in rows]
+    async def scrub(self) -> None:
+        """Nothing is on any disk."""
         await self._begin()
-        created = self._now()
-        for row in checked:
-            if row.key not in self._ids:
-                self._last += 1
-                self._ids[row.key] = self._last
-                self._rows[self._last] = MemoryRow(
-                    id=self._last,
-                    content=row.content,
-                    created=created,
-                    meta=json.loads(row.meta),
-                    vector=row.vector,
-                    embedder=row.embedder,
-                )
-        self._generation += 1
-        return tuple(self._ids[row.key] for row in checked)
-
-    async def get(self, ids: Sequence[int]) -> tuple[MemoryRow, ...]:
-        """The rows that exist, in the order asked."""
-        await self._begin()
-        return tuple(self._rows[number] for number in ids if number in self._rows)
-
-    async def all_rows(self) -> tuple[MemoryRow, ...]:
-        """Every row, oldest first."""
-        await self._begin()
-        return tuple(self._rows.values())
-
-    async def set_vectors(self, rows: Sequence[tuple[int, Vector, str]]) -> None:
-        """Replace `(id, vector, embedder)`. Ids that are gone are passed over."""
-        for _, vector, _ in rows:
-            check_vector(vector)
-        await self._begin()
-        for number, vector, embedder in rows:
-            if number in self._rows:
-                self._rows[number] = attrs.evolve(self._rows[number], vector=bytes(vector), embedder=embedder)
-        self._generation += 1
-
-    async def delete(self, ids: Sequence[int]) -> int:
-        """Erase; gives how many were there."""
-        await self._begin()
-        gone = set(ids) & self._rows.keys()
-        for number in gone:
-            del self._rows[number]
-        self._ids = {key: number for key, number in self._ids.items() if number not in gone}
-        self._generation += 1
-        return len(gone)
-
-    async def count(self) -> int:
-        """How many there are."""
-        await self._begin()
-        return len(self._rows)
-
-    async def generation(self) -> Generation:
-        """Which state this is; without a mark, since nothing that is derived from it outlives it."""
-        await self._begin()
-        return Generation(self._generation)
 
     async def aclose(self) -> None:
         """Close. Idempotent; later calls raise `MemoryFailed`."""
         await trio.lowlevel.checkpoint()
         self._closed = True
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
-    async def _begin(self) -> None:
+    async def _read(self, work: Work[T]) -> T:
+        connection = await self._begin()
+        connection.execute("BEGIN")
+        try:
+            return work(connection)
+        finally:
+            connection.execute("ROLLBACK")
+
+    async def _change(self, work: Work[T], *, counts: bool = True) -> T:
+        connection = await self._begin()
+        connection.execute("BEGIN")
+        try:
+            result = work(connection)
+            if counts:
+                say.next_generation(connection)
+        except BaseException:
+            connection.execute("ROLLBACK")
+            raise
+        connection.execute("COMMIT")
+        return result
+
+    async def _begin(self) -> sqlite3.Connection:
         await trio.lowlevel.checkpoint()
         if self._closed:
             raise MemoryFailed("the memory was closed. Its troupe has ended; open another.")
+        if self._connection is None:
+            self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            create(self._connection)
+        return self._connection
+
+    def __del__(self) -> None:
+        # Nobody has to close what has no file; Python 3.13 warns of a connection that is only dropped.
+        if self._connection is not None:
+            self._connection.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 pytestmark = pytest.mark.io
@@ -58,9 +60,54 @@ def test_nothing_found_is_an_empty_answer_and_no_failure(here):
 def test_a_memory_that_cannot_be_opened_is_one_message_and_1(here):
     (here.cwd / "a_file").write_text("as it was")
 
-    for command in ("remember", "recall"):
-        said = here(command, "x", "--set", "memory.path=a_file/memory.sqlite", "--quiet")
+    for command in (["remember", "x"], ["recall", "x"], ["forget", "1"], ["memory", "stats"], ["memory", "export"]):
+        said = here(*command, "--set", "memory.path=a_file/memory.sqlite", "--quiet")
 
         assert (said.code, said.out) == (1, "")
         assert "a_file/memory.sqlite" in said.err
         assert "Traceback" not in said.err
+
+
+def test_namespaces_tags_and_metadata_decide_what_is_recalled_and_forgotten(here):
+    here("remember", "an apple for Anna", "--namespace", "anna", "--tag", "fruit", "--category", "note")
+    here("remember", "an apple for all")
+
+    mine = here("recall", "apple", "--json", "--quiet", "--namespace", "anna", "--category", "note", "--tag", "fruit")
+    assert [m["content"] for m in mine.json["memories"]] == ["an apple for Anna"]
+    assert (mine.json["memories"][0]["namespace"], mine.json["memories"][0]["tags"]) == ("anna", ["fruit"])
+    assert here("recall", "apple", "--json", "--namespace", "anna").json == {"memories": []}  # it is no fact
+    assert here("recall", "apple", "--json", "--where", "a=1").json == {"memories": []}
+    assert here("forget", "--all", "--json").json == {"forgotten": 1}
+    assert here("forget", "--tag", "fruit", "--json").json == {"forgotten": 0}
+    assert here("forget", "1", "--namespace", "anna").out == "Forgot 1 memory.\n"
+
+
+def test_what_is_to_be_forgotten_has_to_be_said(here):
+    for arguments, why in (
+        ([], "say what to forget"),
+        (["--all", "7"], "--all stands alone"),
+        (["--where", "x"], "KEY=VALUE"),
+        (["0"], "ID"),
+    ):
+        said = here("forget", *arguments)
+
+        assert (said.code, said.out) == (2, "")
+        assert why in said.err
+
+
+def test_a_memory_is_carried_from_one_place_to_another(here):
+    here("remember", "one", "two", "--namespace", "anna", "--ttl", "9999")
+    told = here("memory", "export", "out.jsonl")
+    lines = (here.cwd / "out.jsonl").read_text().splitlines()
+    here("forget", "--all", "--namespace", "anna")
+    again = here("memory", "import", "out.jsonl", "--json")
+    shown = here("memory", "stats", "--json")
+
+    assert told.out == "Wrote 2 memories to out.jsonl.\n"
+    assert [m["content"] for m in map(json.loads, lines)] == ["one", "two"]
+    assert again.json == {"imported": 2}
+    assert (shown.json["memories"], shown.json["namespaces"]) == (2, 1)
+    assert here("memory", "export", "--namespace", "bob").out == ""
+    assert len(here("memory", "export").out.splitlines()) == 2
+    assert here("memory", "import", "-", "--json", stdin=b"{\n").code == 2
+    assert here("memory", "import", "missing").code == 2

@@ -10,18 +10,31 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from trouper.actors.memory_data import Selection, selection_of
 from trouper.adapters.index_faiss import FaissIndex
+from trouper.adapters.index_faiss_kinds import fitting_kind
 from trouper.adapters.index_numpy import NumpyIndex
 from trouper.adapters.index_snapshot import write_snapshot
+from trouper.adapters.index_vectors import rows
 from trouper.runtime import MemoryFailed
 
 DIM = 16
 
 
-@pytest.fixture(params=[FaissIndex, NumpyIndex])
+def hnsw(dim: int) -> FaissIndex:
+    return FaissIndex(dim, "hnsw")
+
+
+def ivf(dim: int) -> FaissIndex:
+    return FaissIndex(dim, "ivf")
+
+
+@pytest.fixture(params=[FaissIndex, NumpyIndex, hnsw, ivf])
 def make(request: pytest.FixtureRequest):
+    """Every kind; with as few vectors as here all of them find everything."""
     return request.param
 
 
@@ -67,7 +80,9 @@ def test_any_history_of_changes_answers_like_brute_force(make, seed: int) -> Non
     assert len(index) == len(model)
 
 
+@pytest.mark.parametrize("make", [FaissIndex, NumpyIndex, ivf])
 def test_equal_scores_come_by_smaller_id_even_at_the_cut(make) -> None:
+    """Of a graph only among what it has found: that is what approximate means."""
     index = make(DIM)
     same, other = vector(1), vector(2)
     index.add(range(50, 0, -1), [same] * 50)
@@ -124,6 +139,155 @@ def test_a_wrong_vector_is_refused_and_changes_nothing(make, wrong: bytes) -> No
     assert_same(index.search(vector(1), 5), brute({1: vector(1)}, vector(1), 5))
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_only_what_is_meant_is_looked_at_and_nothing_of_it_is_missed(make, seed: int) -> None:
+    """Random selections, also of ids that are not there: a filter takes no place from what it lets through."""
+    rng = random.Random(seed)
+    index, model = make(DIM), {}
+    for number in rng.sample(range(1, 400), 120):
+        model[number] = vector(number)
+    index.add(list(model), list(model.values()))
+    for number in rng.sample(sorted(model), 20):
+        index.remove([number])
+        del model[number]
+    for count in (0, 1, 5, 60, 200):
+        meant = set(rng.sample(range(1, 500), count))
+        among = selection_of(meant)
+        query = vector(-count)
+        expected = brute({n: v for n, v in model.items() if n in meant}, query, 9)
+        assert_same(index.search(query, 9, among), expected)
+        assert_same(index.search(query, 999, among), brute({n: v for n, v in model.items() if n in meant}, query, 999))
+    assert index.search(vector(1), 5, Selection()) == ()
+
+
+def test_scores_and_likeness_are_those_of_the_vectors(make) -> None:
+    index = make(DIM)
+    index.add(range(1, 30), [vector(n) for n in range(1, 30)])
+    index.remove([4])
+
+    expected = dict(brute({n: vector(n) for n in (3, 9)}, vector(5), 9))
+    assert index.scores(vector(5), [3, 9, 4, 77, 3]) == pytest.approx(expected, abs=1e-5)
+    assert index.scores(vector(5), []) == {}
+    rows = index.alike([3, 9])
+    assert rows[0][1] == pytest.approx(dict(brute({9: vector(9)}, vector(3), 1))[9], abs=1e-5)
+    assert rows[0][0] == pytest.approx(1.0, abs=1e-5)
+    assert index.alike([]) == ()
+    assert 3 in index
+    assert 4 not in index
+
+
+# ------------------------------------------------------------------ kinds
+
+
+def clustered(count: int, dim: int = DIM, seed: int = 0) -> list[bytes]:
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(max(1, count // 20), dim))
+    matrix = centres[rng.integers(0, len(centres), count)] + 0.3 * rng.normal(size=(count, dim))
+    matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
+    return [row.astype("<f4").tobytes() for row in matrix]
+
+
+def recall_of(index, exact, queries: list[bytes], among: Selection | None = None, k: int = 10) -> float:
+    hits = total = 0
+    for query in queries:
+        wanted = {number for number, _ in exact.search(query, k, among)}
+        found = index.search(query, k, among)
+        assert len(found) == len(wanted)
+        assert all(among is None or number in among for number, _ in found)
+        hits += len(wanted & {number for number, _ in found})
+        total += len(wanted)
+    return hits / max(1, total)
+
+
+@pytest.mark.parametrize(("wanted", "count"), [("ivf", 4_000), ("hnsw", 3_000)])
+def test_approximate_kinds_find_nearly_all_whatever_the_filter(wanted: str, count: int) -> None:
+    exact, index = FaissIndex(DIM, "flat"), FaissIndex(DIM, wanted)
+    vectors = clustered(count)
+    exact.add(range(1, count + 1), vectors)
+    index.add(range(1, count + 1), vectors)
+    if index.outgrown():
+        index = index.successor()()
+    assert index.kind == wanted
+    assert not index.outgrown()
+    queries = clustered(50, seed=1)
+    assert recall_of(index, exact, queries) >= 0.98
+    for share in (2, 10, 100):
+        assert recall_of(index, exact, queries, selection_of(range(1, count + 1, share))) >= 0.98
+    gone = list(range(1, count + 1, 3))
+    assert index.remove(gone) == exact.remove(gone) == len(gone)
+    assert recall_of(index, exact, queries) >= 0.98
+    index.add(gone[:50], vectors[-50:])
+    exact.add(gone[:50], vectors[-50:])
+    assert recall_of(index, exact, queries) >= 0.98
+    assert index.ids() == exact.ids()
+
+
+@pytest.mark.io
+@pytest.mark.parametrize("wanted", ["ivf", "hnsw"])
+def test_an_approximate_index_is_saved_and_loaded_as_it_is(tmp_path: Path, wanted: str) -> None:
+    path = str(tmp_path / "index")
+    index = FaissIndex(DIM, wanted)
+    index.add(range(1, 3_001), clustered(3_000))
+    index = index.successor()() if index.outgrown() else index
+    index.remove(range(1, 200))
+    index.save(path, stamp="s")
+
+    loaded = FaissIndex(DIM, wanted)
+    assert loaded.load(path, stamp="s")
+    assert (loaded.kind, loaded.ids()) == (wanted, index.ids())
+    for query in clustered(20, seed=2):
+        assert loaded.search(query, 9) == index.search(query, 9)
+    loaded.add([7], [vector(7)])
+    assert loaded.search(vector(7), 1)[0][0] == 7
+    assert not FaissIndex(DIM, "flat" if wanted == "hnsw" else "hnsw").load(path, stamp="s")
+
+
+def test_a_graph_with_many_skipped_vectors_is_built_again() -> None:
+    index = FaissIndex(DIM, "hnsw")
+    index.add(range(1, 1_001), clustered(1_000))
+    index.remove(range(1, 100))
+    assert not index.outgrown()
+    index.remove(range(1, 400))
+    assert index.outgrown()
+    other = index.successor()()
+
+    assert not other.outgrown()
+    assert other.ids() == index.ids()
+    assert_same(other.search(vector(3), 5), list(index.search(vector(3), 5)))
+
+
+@pytest.mark.parametrize(
+    ("now", "count", "kind"),
+    [
+        ("flat", 50_000, "flat"),
+        ("flat", 50_001, "fp16"),
+        ("fp16", 30_000, "fp16"),
+        ("fp16", 19_000, "flat"),
+        ("fp16", 200_001, "ivf"),
+        ("flat", 200_001, "ivf"),
+        ("ivf", 100_000, "ivf"),
+        ("ivf", 79_000, "fp16"),
+        ("ivf", 100, "flat"),
+    ],
+)
+def test_the_kind_follows_the_size_and_does_not_flutter(now: str, count: int, kind: str) -> None:
+    assert fitting_kind("auto", now, count) == kind
+
+
+def test_half_precision_is_close_and_as_exact_as_it_can_be() -> None:
+    index, exact = FaissIndex(DIM), FaissIndex(DIM, "flat")
+    vectors = clustered(500)
+    exact.add(range(500), vectors)
+    index._fill("fp16", list(range(500)), rows(vectors, DIM))
+
+    assert index.kind == "fp16"
+    queries = clustered(30, seed=3)
+    assert recall_of(index, exact, queries) >= 0.99
+    for query in queries:
+        found, wanted = dict(index.search(query, 500)), dict(exact.search(query, 500))
+        assert found == pytest.approx(wanted, abs=2e-3)
+
+
 # ------------------------------------------------------------------ snapshots
 
 
@@ -165,7 +329,7 @@ def test_an_empty_index_can_be_saved(make, tmp_path: Path) -> None:
 def test_another_stamp_dimension_or_kind_is_not_loaded(make, tmp_path: Path) -> None:
     path = str(tmp_path / "index")
     filled(make).save(path, stamp="a#1")
-    other = {FaissIndex: NumpyIndex, NumpyIndex: FaissIndex}[make]
+    other = FaissIndex if make is NumpyIndex else NumpyIndex
 
     index = filled(make, 3)
     before = index.search(vector(1), 9)
@@ -178,6 +342,7 @@ def test_another_stamp_dimension_or_kind_is_not_loaded(make, tmp_path: Path) -> 
 
 
 @pytest.mark.io
+@pytest.mark.parametrize("make", [FaissIndex, NumpyIndex])
 def test_damage_anywhere_in_either_file_is_noticed(make, tmp_path: Path) -> None:
     """A flipped bit, a missing tail, a longer file, an emptied one: loaded never differs from saved."""
     path = tmp_path / "index"

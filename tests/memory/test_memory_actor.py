@@ -11,17 +11,9 @@ import pytest
 import trio
 
 from trouper.actors.batcher import EmbeddingBatcher
-from trouper.actors.memory import (
-    MOST_CHARACTERS,
-    MOST_QUERY,
-    MOST_TEXTS,
-    Forget,
-    Memory,
-    MemoryCount,
-    MemoryDefaults,
-    Recall,
-    Remember,
-)
+from trouper.actors.memory import Forget, Memory, MemoryCount, MemoryDefaults, Recall, Remember
+from trouper.actors.memory_data import NewMemory
+from trouper.actors.memory_messages import MOST_CHARACTERS, MOST_QUERY, MOST_TEXTS
 from trouper.adapters.embed_hash import HashEmbedder, hash_vector
 from trouper.adapters.index_numpy import NumpyIndex
 from trouper.adapters.store_memory import InMemoryStore
@@ -53,7 +45,7 @@ class Troupe:
     def __init__(self, *, store: InMemoryStore | None = None, embedder: Embedder | None = None, **defaults) -> None:
         self.store = store or InMemoryStore()
         self.embedder = embedder or Embedder()
-        self.defaults = MemoryDefaults(**defaults)
+        self.defaults = MemoryDefaults(**{"hybrid": False, **defaults})
         self.indexes: list[NumpyIndex] = []
 
     def index(self, dim: int) -> NumpyIndex:
@@ -73,6 +65,10 @@ class Troupe:
 
     async def recall(self, query: str, k: int | None = None, **more) -> list[str]:
         return [m.content for m in await self.ref.ask(Recall(query, k, **more))]
+
+
+def stored(text: str, **more: object) -> NewMemory:
+    return NewMemory(content=text, vector=hash_vector(text, 64), embedder="first", **more)
 
 
 def brute(texts: Sequence[str], query: str, k: int, dim: int = 64) -> list[str]:
@@ -187,7 +183,7 @@ async def test_any_history_is_recalled_like_brute_force(autojump_clock, seed: in
                 crash(troupe.ref, rng.choice([When.QUEUED, When.IN_FLIGHT]))
             else:
                 text = f"from elsewhere {step}"
-                (number,) = await troupe.store.add([(text, {}, hash_vector(text, 64), "first")])
+                (number,) = await troupe.store.add([stored(text)])
                 truth[number] = text
             query = " ".join(rng.sample(words, 3))
             found = await _recalled(troupe, query)
@@ -224,8 +220,8 @@ async def test_a_change_by_somebody_else_in_the_middle_of_ours_is_seen(autojump_
     class Interleaved(InMemoryStore):
         async def add(self, rows):
             ids = await super().add(rows)
-            text = f"theirs beside {rows[0][0]}"
-            await super().add([(text, {}, hash_vector(text, 64), "first")])
+            text = f"theirs beside {rows[0].content}"
+            await super().add([stored(text)])
             return ids
 
     async with open_system() as system:
@@ -270,7 +266,7 @@ async def test_another_embedder_embeds_what_is_there_again_and_once(autojump_clo
                 assert sorted(troupe.embedder.texts) == texts
                 await troupe.recall("tea")
                 assert len(troupe.indexes) == 1
-    assert {(row.embedder, len(row.vector)) for row in await store.all_rows()} == {("third", 4 * 32)}
+    assert await store.embedders() == {("first", 64): 4, ("second", 64): 4, ("third", 32): 4}
 
 
 async def test_an_embedder_that_does_not_know_its_dimension_yet_works(autojump_clock) -> None:
@@ -391,6 +387,8 @@ async def test_remembering_goes_on_when_the_asker_leaves(autojump_clock) -> None
         troupe.embedder.seconds = 5.0
         with trio.move_on_after(1):
             await troupe.remember("a fact")
+        assert await troupe.ref.ask(MemoryCount()) == 0
+        await trio.sleep(5)
 
         assert await troupe.ref.ask(MemoryCount()) == 1
 

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import random
-import signal
-import subprocess
 import sys
 import textwrap
-import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
@@ -61,7 +58,7 @@ class Opened:
     def __init__(self, path: Path, index=FaissIndex, **defaults) -> None:
         self.path = path
         self.loads: list[bool] = []
-        self.defaults = MemoryDefaults(**defaults)
+        self.defaults = MemoryDefaults(**{"hybrid": False, **defaults})
         self.index = index
 
     def make_index(self, dim: int):
@@ -126,7 +123,7 @@ async def test_the_snapshot_is_loaded_when_it_fits_and_only_then(path: Path) -> 
     async with Opened(path) as memory:
         await memory.ref.ask(Remember(tuple(FACTS)))
         expected = await memory.recall("cats and rain", 30)
-        assert memory.loads == [False]
+        assert not any(memory.loads)
     async with Opened(path) as memory:
         assert await memory.recall("cats and rain", 30) == expected
         assert memory.loads == [True]
@@ -136,9 +133,9 @@ async def test_the_snapshot_is_loaded_when_it_fits_and_only_then(path: Path) -> 
         assert memory.loads == [True]
     async with Opened(path) as memory:  # changed without an index at hand: the snapshot is behind
         await memory.ref.ask(Remember(("a newer fact",)))
-    async with Opened(path) as memory:
+    async with Opened(path) as memory:  # and is brought up to date
         assert len(await memory.recall("cats and rain", 99)) == len(FACTS) + 2
-        assert memory.loads == [False]
+        assert memory.loads == [True]
 
 
 async def test_a_snapshot_is_written_after_many_changes(path: Path) -> None:
@@ -172,13 +169,55 @@ async def test_a_damaged_index_is_made_again_and_the_answers_are_the_same(path: 
                 victim.unlink()
             async with Opened(path, index) as memory:
                 assert await memory.recall("bread and trains", 30) == expected
-                assert memory.loads == [False]
+                assert not any(memory.loads)
             async with Opened(path, index) as memory:  # and it was written down again
                 assert await memory.recall("bread and trains", 30) == expected
                 assert memory.loads == [True]
 
 
-async def test_an_index_of_an_older_memory_is_not_believed(path: Path) -> None:
+@pytest.mark.parametrize("rounds", [30, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("index", [FaissIndex, NumpyIndex])
+def test_no_damaged_or_stale_index_gives_another_answer(path: Path, tmp_path: Path, index, rounds: int) -> None:
+    """Files that are flipped, cut, swapped, of another time or another memory; every answer is that of the truth."""
+    rng = random.Random(3)
+    snapshot, seal = Path(f"{path}.index"), Path(f"{path}.index.json")
+
+    async def remembered(where: Path, texts: Sequence[str]) -> None:
+        async with Opened(where, index) as memory:
+            await memory.ref.ask(Remember(tuple(texts)))
+            await memory.recall("x")
+
+    async def asked() -> list[tuple[str, float]]:
+        async with Opened(path, index) as memory:
+            return await memory.recall("bread and trains", 40)
+
+    states: list[tuple[bytes, bytes]] = []
+    for part in (FACTS[:10], FACTS[10:]):
+        trio.run(remembered, path, part)
+        states.append((snapshot.read_bytes(), seal.read_bytes()))
+    other = tmp_path / "other" / "memory.sqlite"
+    trio.run(remembered, other, [f"another {n}" for n in range(30)])
+    states.append((Path(f"{other}.index").read_bytes(), Path(f"{other}.index.json").read_bytes()))
+    expected = trio.run(asked)
+    assert len(expected) == len(FACTS)
+
+    def damaged(data: bytes) -> bytes:
+        place = rng.randrange(len(data))
+        how = rng.randrange(4)
+        if how == 0:
+            return data[:place]
+        if how == 1:
+            return data[:place] + data[place + 1 :]
+        return bytes([*data[:place], data[place] ^ 1 << rng.randrange(8), *data[place + 1 :]])
+
+    for round_ in range(rounds):
+        vectors, told = rng.choice(states)[0], rng.choice(states)[1]
+        snapshot.write_bytes(damaged(vectors) if round_ % 3 != 1 else vectors)
+        seal.write_bytes(damaged(told) if round_ % 3 != 0 else told)
+        assert trio.run(asked) == expected, round_
+
+
+async def test_an_index_of_an_older_state_is_brought_up_to_date(path: Path) -> None:
     """A backup of the index put back over a memory that has gone on."""
     snapshot, seal = Path(f"{path}.index"), Path(f"{path}.index.json")
     async with Opened(path) as memory:
@@ -194,7 +233,7 @@ async def test_an_index_of_an_older_memory_is_not_believed(path: Path) -> None:
     seal.write_bytes(old[1])
     async with Opened(path) as memory:
         assert await memory.recall("tea", 30) == expected
-        assert memory.loads == [False]
+        assert memory.loads == [True]
 
 
 @pytest.mark.parametrize("how", ["made anew", "put back"])
@@ -215,7 +254,7 @@ async def test_a_memory_that_is_another_one_does_not_believe_the_index_of_the_fi
         await memory.ref.ask(Remember(("all about cats", "all about tea")))
     async with Opened(path) as memory:
         assert (await memory.recall("all about tea", 1))[0] == ("all about tea", 1.0)
-        assert memory.loads == [False]
+        assert not any(memory.loads)
 
 
 async def test_a_damaged_memory_fails_its_asks_and_not_the_troupe(path: Path) -> None:
@@ -252,53 +291,3 @@ async def test_large_memories_are_searched_and_changed_in_a_thread(path: Path) -
             for _ in range(5):
                 nursery.start_soon(memory.recall, "tea")
         assert len(await memory.recall("tea", 99)) == len(FACTS) - 4
-
-
-@pytest.mark.parametrize("seed", range(4))
-def test_a_kill_in_the_middle_loses_nothing_that_was_acknowledged(path: Path, seed: int) -> None:
-    """kill -9 at some instant of a stream of changes; then every acknowledged memory is there, once, and found."""
-    job = """
-    n = 0
-    while True:
-        texts = tuple(f"memory {n} part {i}" for i in range(n % 4 + 1))
-        ids = await ref.ask(Remember(texts))
-        print("+", *ids, flush=True)
-        if n % 3 == 2:
-            await ref.ask(Recall("memory", 1))
-        if n % 5 == 4:
-            print("?", ids[0], flush=True)
-            await ref.ask(Forget(ids[:1]))
-            print("-", ids[0], flush=True)
-        n += 1
-    """
-    rng = random.Random(seed)
-    process = subprocess.Popen([*child(job), str(path)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    lines = [process.stdout.readline() for _ in range(rng.randrange(1, 40))]
-    time.sleep(rng.random() * 0.02)  # the instant is the point: not at the end of a line
-    os.kill(process.pid, signal.SIGKILL)
-    lines += process.stdout.read().splitlines()
-    process.stdout.close()
-    process.wait(10)
-    there, gone, doubtful = set(), set(), set()
-    for line in lines:
-        sign, *numbers = line.split() or [""]
-        target = {"+": there, "-": gone, "?": doubtful}.get(sign, set())
-        target.update(map(int, numbers))
-
-    async def look() -> None:
-        async with Opened(path) as memory:
-            rows = await memory.store.all_rows()
-            ids = {row.id for row in rows}
-            assert there - gone - doubtful <= ids
-            assert not ids & gone
-            assert len({row.content for row in rows}) == len(rows)
-            found = await memory.ref.ask(Recall("memory part", 1000, -1.0))
-            assert {m.id for m in found} == ids
-            batches = {}
-            for row in rows:
-                batches.setdefault(int(row.content.split()[1]), []).append(row)
-            for n, members in batches.items():  # all of a call or none of it
-                assert len(members) == n % 4 + 1 or n % 5 == 4
-
-    trio.run(look)

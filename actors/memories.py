@@ -1,0 +1,298 @@
+"""What the caller of a running troupe does with its memory: `troupe.memories`, or one namespace of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any
+
+from trouper.runtime import Actor, MemoryRefused, Ref, Seconds
+
+from .memory_conversation import Conversation, KeepTurn, ReadConversation, ReadProfile, SetProfile
+from .memory_data import CONFIGURED, MemoryFilter, MemoryRow, NewMemory, Scalar
+from .memory_messages import (
+    DropOtherVectors,
+    Forget,
+    GetMemoryStatistics,
+    MarkSuperseded,
+    MemoryCount,
+    MemoryStatistics,
+    NearDuplicates,
+    PutMemories,
+    ReadMemories,
+    Recall,
+    Recalled,
+    Remember,
+    Remembered,
+    Supersede,
+)
+from .memory_ranking import Blend
+
+_A_PAGE = 500
+Where = Mapping[str, Scalar | Sequence[Scalar]]
+
+
+class Memories:
+    """The memory of a troupe, of one namespace or of the configured one. May be used from any task.
+
+    All methods raise `MemoryRefused` for what makes no sense (nothing was done) and `MemoryFailed` when the store
+    cannot be read or written; where texts are embedded also `LLMError`.
+    """
+
+    def __init__(self, memory: Ref[Actor], namespace: str | None = None) -> None:
+        self._memory = memory
+        self.namespace: str | None = namespace
+
+    def of(self, namespace: str) -> Memories:
+        """The memories of one namespace: one for each user, for one."""
+        return Memories(self._memory, namespace)
+
+    @property
+    def _whose(self) -> str:
+        return CONFIGURED if self.namespace is None else self.namespace
+
+    # ------------------------------------------------------------ putting in
+    async def remember(
+        self,
+        texts: str | Sequence[str],
+        meta: Mapping[str, object] | None = None,
+        *,
+        category: str | None = None,
+        tags: Sequence[str] = (),
+        salience: float = 0.5,
+        half_life: Seconds | None = None,
+        ttl: Seconds | None = None,
+        near_duplicates: NearDuplicates | None = None,
+    ) -> Remembered:
+        """Store texts; gives their ids. Cancelled: all or none were stored.
+
+        Args:
+            texts: One or several. One that is known keeps its id and what was said of it.
+            meta: JSON values under text keys, to filter by.
+            category: What kind of memory it is; `fact` if None.
+            tags: Words to filter by.
+            salience: How much it matters, 0 to 1.
+            half_life: Seconds without a recall in which half of the salience fades; None: it does not.
+            ttl: Seconds until it is not found any more; None: as configured, `math.inf`: never.
+            near_duplicates: `keep`, `merge` or `refuse`; None: as configured.
+        """
+        given = (texts,) if isinstance(texts, str) else tuple(texts)
+        message = Remember(
+            given,
+            meta or {},
+            namespace=self.namespace,
+            category=category,
+            tags=tuple(tags),
+            salience=salience,
+            half_life=half_life,
+            ttl=ttl,
+            near_duplicates=near_duplicates,
+        )
+        return await self._memory.ask(message)
+
+    async def supersede(
+        self,
+        ids: int | Sequence[int],
+        text: str,
+        meta: Mapping[str, object] | None = None,
+        *,
+        category: str | None = None,
+    ) -> int:
+        """Let `text` stand for memories that it replaces: they are kept, and not found any more. Gives its id."""
+        old = (ids,) if isinstance(ids, int) else tuple(ids)
+        by = Remember((text,), meta or {}, namespace=self.namespace, category=category)
+        return await self._memory.ask(Supersede(old, by))
+
+    # ------------------------------------------------------------ finding
+    async def recall(
+        self,
+        query: str,
+        k: int | None = None,
+        *,
+        categories: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        where: Where | None = None,
+        min_score: float | None = None,
+        hybrid: bool | None = None,
+        diversity: float = 0.0,
+        blend: Blend | None = None,
+        superseded: bool = False,
+    ) -> tuple[Recalled, ...]:
+        """The memories that fit `query` best, best first.
+
+        Args:
+            query: What it is about, in any words.
+            k: At most so many; `memory.k` if None.
+            categories: Only these; all if empty.
+            tags: Only those that have all of them.
+            where: Only those whose metadata is so: `{"project": "x"}`, or a list of values that will do.
+            min_score: None of less; `memory.min_score` if None.
+            hybrid: Whether shared words count besides likeness; `memory.hybrid` if None.
+            diversity: 0: the best; towards 1: rather what says something else than the ones before.
+            blend: How much being new, mattering and having been of use count.
+            superseded: Also what was superseded or has expired.
+        """
+        message = Recall(
+            query,
+            k,
+            min_score,
+            tuple(categories),
+            namespace=self.namespace,
+            tags=tuple(tags),
+            where=where or {},
+            hybrid=hybrid,
+            diversity=diversity,
+            blend=blend,
+            superseded=superseded,
+        )
+        return await self._memory.ask(message)
+
+    async def read(self, *, superseded: bool = False, everybody: bool = False) -> AsyncIterator[MemoryRow]:
+        """Every memory of the namespace, or of all, oldest first; what is stored meanwhile may be among them or not."""
+        matching = MemoryFilter(namespace=None if everybody else self._whose, dead=superseded)
+        after = 0
+        while part := await self._memory.ask(ReadMemories(matching=matching, after=after, limit=_A_PAGE)):
+            for row in part:
+                yield row
+            after = part[-1].id
+
+    async def count(self) -> int:
+        """How many memories there are in all namespaces, superseded ones too."""
+        return await self._memory.ask(MemoryCount())
+
+    async def statistics(self) -> MemoryStatistics:
+        """What the memory holds, and how it is searched."""
+        return await self._memory.ask(GetMemoryStatistics())
+
+    # ------------------------------------------------------------ taking out
+    async def forget(
+        self,
+        ids: int | Sequence[int] | None = None,
+        *,
+        categories: Sequence[str] = (),
+        tags: Sequence[str] = (),
+        where: Where | None = None,
+        everything: bool = False,
+    ) -> int:
+        """Erase memories for good, from every file; gives how many there were.
+
+        Args:
+            ids: These; of a namespace only those that are in it.
+            categories: Those of these categories.
+            tags: Those that have all of these tags.
+            where: Those whose metadata is so.
+            everything: All of this namespace.
+        """
+        chosen = (ids,) if isinstance(ids, int) else None if ids is None else tuple(ids)
+        matching = None
+        if categories or tags or where or everything or (self.namespace is not None and chosen is not None):
+            matching = MemoryFilter(
+                namespace=self._whose, categories=tuple(categories), tags=tuple(tags), where=where or {}
+            )
+        return await self._memory.ask(Forget(chosen, matching=matching))
+
+    async def drop_other_vectors(self) -> int:
+        """Let go of the vectors of former embedders; gives how many embedders. Nothing while some still serve."""
+        return await self._memory.ask(DropOtherVectors())
+
+    # ------------------------------------------------------------ people and conversations
+    async def keep_turn(self, conversation: str, speaker: str, text: str, *, key: str | None = None) -> int:
+        """Remember what somebody said in a conversation; with a `key` once, however often it is told."""
+        message = KeepTurn(conversation=conversation, speaker=speaker, text=text, key=key, namespace=self.namespace)
+        return await self._memory.ask(message)
+
+    async def conversation(self, conversation: str, turns: int = 20) -> Conversation:
+        """What is remembered of a conversation: what came before in short, and its last turns."""
+        message = ReadConversation(conversation=conversation, turns=turns, namespace=self.namespace)
+        return await self._memory.ask(message)
+
+    async def set_profile(self, entries: Mapping[str, str | None]) -> None:
+        """Remember attributes of whom the namespace belongs to; a value of None erases one."""
+        await self._memory.ask(SetProfile(entries=dict(entries), namespace=self.namespace))
+
+    async def profile(self) -> Mapping[str, str]:
+        """What is known of whom the namespace belongs to."""
+        return await self._memory.ask(ReadProfile(namespace=self.namespace))
+
+    # ------------------------------------------------------------ in and out
+    async def export(self, *, everybody: bool = False) -> AsyncIterator[str]:
+        """Every memory as a line of JSON, oldest first, superseded ones too, without vectors.
+
+        With `everybody` those of all namespaces.
+        """
+        async for row in self.read(superseded=True, everybody=everybody):
+            yield json.dumps(exported(row), ensure_ascii=False)
+
+    async def import_lines(self, lines: Iterable[str]) -> int:
+        """Store what `export` gave; gives how many memories that were. What is known already stays as it is.
+
+        All of a part of 500 lines or none of it is stored; after a failure it can be done again from the beginning.
+
+        Raises:
+            MemoryRefused: a line is not one of an export; it says which. Lines before it may have been stored.
+        """
+        new_ids: dict[int, int] = {}
+        links: list[tuple[int, int]] = []
+        part: list[tuple[int, NewMemory]] = []
+        count = 0
+        for place, line in enumerate(lines, 1):
+            if not line.strip():
+                continue
+            number, row, successor = imported(line, place, self.namespace)
+            part.append((number, row))
+            if successor is not None:
+                links.append((number, successor))
+            if len(part) == _A_PAGE:
+                count += await self._import_part(part, new_ids)
+                part = []
+        count += await self._import_part(part, new_ids)
+        pairs = [(new_ids[old], new_ids[new]) for old, new in links if old in new_ids and new in new_ids]
+        for start in range(0, len(pairs), _A_PAGE):
+            await self._memory.ask(MarkSuperseded(tuple(pairs[start : start + _A_PAGE])))
+        return count
+
+    async def _import_part(self, part: Sequence[tuple[int, NewMemory]], new_ids: dict[int, int]) -> int:
+        if part:
+            ids = await self._memory.ask(PutMemories(tuple(row for _, row in part)))
+            new_ids.update((number, new) for (number, _), new in zip(part, ids, strict=True))
+        return len(part)
+
+
+def exported(row: MemoryRow) -> dict[str, object]:
+    """A memory as JSON values."""
+    return {
+        "id": row.id,
+        "content": row.content,
+        "namespace": row.namespace,
+        "category": row.category,
+        "tags": list(row.tags),
+        "salience": row.salience,
+        "half_life": row.half_life,
+        "created": row.created,
+        "expires": row.expires,
+        "meta": dict(row.meta),
+        "distinct": row.distinct,
+        "superseded_by": row.superseded_by,
+        "accesses": row.accesses,
+    }
+
+
+def imported(line: str, place: int, namespace: str | None) -> tuple[int, NewMemory, int | None]:
+    """A line of an export: the id that it had, the memory, and the id of the one that superseded it."""
+    try:
+        given: Any = json.loads(line)
+        row = NewMemory(
+            content=given["content"],
+            namespace=namespace if namespace is not None else given["namespace"],
+            category=given["category"],
+            tags=tuple(given["tags"]),
+            salience=given["salience"],
+            half_life=given["half_life"],
+            expires=given["expires"],
+            created=given["created"],
+            meta=given["meta"],
+            distinct=given["distinct"],
+        )
+        return int(given["id"]), row, given["superseded_by"]
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise MemoryRefused(f"line {place} is not a memory as `export` writes it: {error!r}") from error

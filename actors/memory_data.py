@@ -1,0 +1,185 @@
+"""Memories as data: what is stored, what is read, which of them are meant. Pure, without numpy and without SQL."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping
+
+import attrs
+
+from trouper.runtime import MemoryRefused, Seconds
+
+DEFAULT_NAMESPACE = "default"
+CONFIGURED = ""
+"""In a filter that goes to the memory: the namespace that is configured."""
+FACT = "fact"
+
+Scalar = str | int | float | bool | None
+"""A value that metadata can be filtered by."""
+
+
+@attrs.frozen(kw_only=True)
+class NewMemory:
+    """A memory on its way into the store."""
+
+    content: str
+    namespace: str = DEFAULT_NAMESPACE
+    category: str = FACT
+    tags: tuple[str, ...] = ()
+    salience: float = 0.5
+    """How much it matters, 0 to 1."""
+    half_life: Seconds | None = None
+    """In this time without a use half of the salience fades; None: it does not."""
+    expires: float | None = None
+    """Seconds since 1970; from then on it is not found any more."""
+    meta: Mapping[str, object] = attrs.field(factory=dict)
+    distinct: str = ""
+    """Two memories with the same text, namespace and `distinct` are one."""
+    created: float | None = None
+    """Seconds since 1970; None: now."""
+    vector: bytes | None = None
+    embedder: str = ""
+
+
+@attrs.frozen(kw_only=True)
+class MemoryRow:
+    """One memory as the store has it. Times are seconds since 1970."""
+
+    id: int
+    content: str
+    created: float
+    namespace: str = DEFAULT_NAMESPACE
+    category: str = FACT
+    tags: tuple[str, ...] = ()
+    salience: float = 0.5
+    half_life: Seconds | None = None
+    expires: float | None = None
+    meta: Mapping[str, object] = attrs.field(factory=dict)
+    distinct: str = ""
+    superseded_by: int | None = None
+    accesses: int = 0
+    """How often it was recalled."""
+    accessed: float | None = None
+
+    def alive(self, now: float) -> bool:
+        """Whether it can be found: neither superseded nor expired."""
+        return self.superseded_by is None and (self.expires is None or self.expires > now)
+
+
+def _pairs(meta: Mapping[str, object] | Iterable[tuple[str, object]]) -> tuple[tuple[str, tuple[Scalar, ...]], ...]:
+    """Metadata conditions in one order, each with the values that will do."""
+    given = dict(meta)
+    found: list[tuple[str, tuple[Scalar, ...]]] = []
+    for name in sorted(given, key=str):
+        value = given[name]
+        values = tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
+        for one in values:
+            finite = not isinstance(one, float) or math.isfinite(one)
+            if not (one is None or isinstance(one, str | int | float)) or not finite or not isinstance(name, str):
+                raise MemoryRefused(f"where {name!r} is {one!r}: give a text, a number, true, false, null, or a list")
+        found.append((name, values))
+    return tuple(found)
+
+
+@attrs.frozen(kw_only=True)
+class MemoryFilter:
+    """Which memories are meant: all of what is given must hold."""
+
+    namespace: str | None = DEFAULT_NAMESPACE
+    """None: those of everybody."""
+    categories: tuple[str, ...] = ()
+    """One of these; empty: any."""
+    tags: tuple[str, ...] = ()
+    """All of these."""
+    where: tuple[tuple[str, tuple[Scalar, ...]], ...] = attrs.field(default=(), converter=_pairs)
+    """Metadata, as a mapping: the value under the name is this one, or one of this list."""
+    dead: bool = False
+    """Also what was superseded or has expired."""
+
+    @property
+    def key(self) -> str:
+        """The same for the same filter only: 1 and True are not the same."""
+        return json.dumps([self.namespace, sorted(self.categories), sorted(self.tags), self.where, self.dead])
+
+    def matches(self, row: MemoryRow, now: float) -> bool:
+        """Whether `row` is meant. The store's SQL says the same; the tests compare them."""
+        return (
+            (self.namespace is None or row.namespace == self.namespace)
+            and (not self.categories or row.category in self.categories)
+            and all(tag in row.tags for tag in self.tags)
+            and all(name in row.meta and _one_of(row.meta[name], values) for name, values in self.where)
+            and (self.dead or row.alive(now))
+        )
+
+
+def _one_of(value: object, wanted: tuple[Scalar, ...]) -> bool:
+    return any(_same(value, one) for one in wanted)
+
+
+def _same(value: object, wanted: Scalar) -> bool:
+    """JSON's equality: true is no number, 1 and 1.0 are one."""
+    if isinstance(value, bool) or isinstance(wanted, bool) or wanted is None:
+        return value is wanted
+    if isinstance(wanted, str):
+        return isinstance(value, str) and value == wanted
+    return isinstance(value, int | float) and value == wanted
+
+
+@attrs.define(eq=False)
+class Selection:
+    """A set of ids as one bit each: what an index is told to search among. Grows as ids are added."""
+
+    bits: bytearray = attrs.field(factory=bytearray)
+    count: int = 0
+    until: float | None = None
+    """When the first of them expires, seconds since 1970: from then on it is not true any more."""
+
+    def __contains__(self, number: int) -> bool:
+        place = number >> 3
+        return place < len(self.bits) and bool(self.bits[place] >> (number & 7) & 1)
+
+    def __iter__(self) -> Iterator[int]:
+        for place, byte in enumerate(self.bits):
+            if byte:
+                yield from (8 * place + bit for bit in range(8) if byte >> bit & 1)
+
+    def add(self, number: int, expires: float | None = None) -> None:
+        """Put one in."""
+        if number not in self:
+            place = number >> 3
+            if place >= len(self.bits):
+                self.bits.extend(bytes(place + 1 - len(self.bits)))
+            self.bits[place] |= 1 << (number & 7)
+            self.count += 1
+        if expires is not None:
+            self.until = expires if self.until is None else min(self.until, expires)
+
+    def discard(self, number: int) -> None:
+        """Take one out, if it is in."""
+        if number in self:
+            self.bits[number >> 3] &= ~(1 << (number & 7))
+            self.count -= 1
+
+
+def selection_of(ids: Iterable[int]) -> Selection:
+    """These ids."""
+    selection = Selection()
+    for number in ids:
+        selection.add(number)
+    return selection
+
+
+@attrs.frozen(kw_only=True)
+class StoreStatistics:
+    """What the store holds."""
+
+    memories: int
+    superseded: int
+    expired: int
+    namespaces: int
+    categories: Mapping[str, int]
+    embedded: Mapping[str, int]
+    """By embedder: how many have a vector of it."""
+    bytes: int
+    generation: int

@@ -1,0 +1,65 @@
+"""How the memory comes by vectors: it asks the batcher, in parts, and again after a crash there."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+import trio
+
+from trouper.runtime import Actor, ActorCrashed, ActorError, LLMError, MemoryFailed, Ref
+
+from .batcher import Embed
+from .protocols import Priority, Vector
+
+log: logging.Logger = logging.getLogger("trouper.memory")
+
+_TRIES = 3
+_TEXTS_A_CALL = 250
+
+
+async def embedded(batcher: Ref[Actor], texts: Sequence[str], priority: Priority = "interactive") -> tuple[Vector, ...]:
+    """The vectors of many texts, asked for in parts, so that nobody works on all of them at once.
+
+    Raises:
+        LLMError: one could not be embedded.
+        MemoryFailed: the batcher did not answer.
+    """
+    parts = [tuple(texts[start : start + _TEXTS_A_CALL]) for start in range(0, len(texts), _TEXTS_A_CALL)]
+    if len(parts) == 1:
+        return await _part(batcher, Embed(parts[0], priority=priority))
+    made: list[tuple[Vector, ...]] = [() for _ in parts]
+    failures: list[LLMError | MemoryFailed] = []
+
+    async def embed(place: int) -> None:
+        try:
+            made[place] = await _part(batcher, Embed(parts[place], priority=priority))
+        except (LLMError, MemoryFailed) as error:
+            failures.append(error)
+            nursery.cancel_scope.cancel(reason="another part could not be embedded")
+
+    async with trio.open_nursery() as nursery:
+        for place in range(len(parts)):
+            nursery.start_soon(embed, place)
+    if failures:
+        raise failures[0]
+    return tuple(vector for part in made for vector in part)
+
+
+async def _part(batcher: Ref[Actor], message: Embed) -> tuple[Vector, ...]:
+    """Ask the batcher; embedding has no effects, so a crash there is survived by asking again."""
+    for _ in range(_TRIES - 1):
+        try:
+            return await batcher.ask(message)
+        except ActorCrashed as error:
+            log.warning("[MEMORY] the batcher crashed, asking it again: %s", error)
+        except ActorError as error:
+            raise _no_vectors(len(message.texts), error) from error
+    try:
+        return await batcher.ask(message)
+    except ActorError as error:
+        raise _no_vectors(len(message.texts), error) from error
+
+
+def _no_vectors(count: int, error: ActorError) -> MemoryFailed:
+    return MemoryFailed(f"{count} texts could not be embedded, nothing was stored or searched: {error}")

@@ -1,0 +1,99 @@
+"""In which order memories are given: likeness, shared words, time, salience, use and variety. Pure.
+
+Likeness and words are joined as two witnesses are, what one of them leaves of doubt the other may take away:
+`1 - (1 - likeness) * (1 - trust * words ** 3)`. So a memory is never worse off for having the words, an exact match
+stays 1, and a score means the same from one query to the next, which ranks (reciprocal rank fusion) do not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import attrs
+
+from trouper.runtime import Seconds
+
+from .memory_data import MemoryRow
+
+WORDS_TRUST = 0.5
+"""How much of the doubt all of the query's words together take away."""
+WORDS_POWER = 3
+"""A half of the words, by their weight, is an eighth of that: one word that is shared by chance decides nothing."""
+DAY: Seconds = 86_400.0
+
+
+@attrs.frozen(kw_only=True)
+class Blend:
+    """What counts besides how well a memory fits, which weighs 1. All 0: nothing else does."""
+
+    recency: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    """Being new: half of it is gone after `recency_half_life` seconds."""
+    salience: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    """Mattering, faded by the memory's own half-life."""
+    uses: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    """Having been recalled often."""
+    recency_half_life: Seconds = attrs.field(default=30 * DAY, validator=attrs.validators.gt(0))
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing else counts."""
+        return not (self.recency or self.salience or self.uses)
+
+
+def relevance(likeness: float | None, words: float) -> float:
+    """How well a memory fits: its likeness (None: unknown) and the share of the query's words that it has."""
+    doubt = 1.0 - (0.0 if likeness is None else max(-1.0, min(1.0, likeness)))
+    return max(-1.0, min(1.0, 1.0 - doubt * (1.0 - WORDS_TRUST * words**WORDS_POWER)))
+
+
+def blended(score: float, row: MemoryRow, blend: Blend, now: float) -> float:
+    """The score with what else counts; the weights are shares, so that 1 stays the most there is."""
+    if blend.idle:
+        return score
+    age = max(0.0, now - row.created)
+    total: float = (
+        score
+        + blend.recency * 0.5 ** (age / blend.recency_half_life)
+        + blend.salience * faded_salience(row, now)
+        + blend.uses * use_of(row)
+    )
+    return float(total / (1.0 + blend.recency + blend.salience + blend.uses))
+
+
+def faded_salience(row: MemoryRow, now: float) -> float:
+    """How much a memory matters now: halved with each half-life since it was made or last recalled."""
+    if row.half_life is None:
+        return row.salience
+    last = row.created if row.accessed is None else max(row.created, row.accessed)
+    return float(row.salience * 2.0 ** -(max(0.0, now - last) / row.half_life))
+
+
+def use_of(row: MemoryRow) -> float:
+    """How often it was recalled, 0 to 1: nothing, once 0.15, ten times a half, a hundred times nearly 1."""
+    return min(1.0, math.log1p(row.accesses) / math.log(101))
+
+
+def diverse(
+    scores: Mapping[int, float], alike: Mapping[int, Mapping[int, float]], k: int, diversity: float
+) -> list[int]:
+    """The best `k` ids, each chosen for its score and for being unlike the ones before it.
+
+    Maximal marginal relevance (Carbonell and Goldstein, 1998): `(1 - diversity) * score - diversity * likeness`, the
+    likeness being that to the most similar one chosen so far. Equal ones by smaller id.
+    """
+    left = sorted(scores, key=lambda number: (-scores[number], number))
+    nearest = dict.fromkeys(left, 0.0)
+    chosen: list[int] = []
+    while left and len(chosen) < k:
+        best = max(left, key=lambda n: ((1 - diversity) * scores[n] - diversity * max(0.0, nearest[n]), -n))
+        left.remove(best)
+        chosen.append(best)
+        for number in left:
+            nearest[number] = max(nearest[number], alike.get(best, {}).get(number, 0.0))
+    return chosen
+
+
+def by_score(scores: Mapping[int, float]) -> Sequence[int]:
+    """The ids, best first; equal scores by smaller id."""
+    return sorted(scores, key=lambda number: (-scores[number], number))

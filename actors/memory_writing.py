@@ -1,0 +1,168 @@
+"""How the store is changed: embedded first, then one transaction, then what is derived, under the lane."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+import attrs
+
+from trouper.runtime import MemoryFailed, MemoryRefused
+
+from .memory_data import NewMemory
+from .memory_derived import Derived, Embed
+from .memory_messages import MemoryDefaults, NearDuplicate, NearDuplicates, Remembered
+from .memory_near import Near, near_duplicates, refuse, with_what_was_said
+from .protocols import MemoryStore, Vector, VectorIndex
+
+T = TypeVar("T")
+log: logging.Logger = logging.getLogger("trouper.memory")
+
+
+class Writing:
+    """Every change of the memory. Methods may be called by several tasks; each takes the lane for itself.
+
+    All raise `MemoryFailed` (the message says whether anything was changed), `MemoryRefused` (nothing was) and, where
+    texts are embedded, `LLMError` (nothing was).
+    """
+
+    def __init__(
+        self,
+        store: MemoryStore,
+        derived: Derived,
+        *,
+        new_index: Callable[[int], VectorIndex],
+        embed: Embed,
+        embedder: str | None,
+        defaults: MemoryDefaults,
+    ) -> None:
+        self._store = store
+        self._derived = derived
+        self._new_index = new_index
+        self._embed = embed
+        self._embedder = embedder
+        self._defaults = defaults
+
+    async def put(self, rows: Sequence[NewMemory], policy: NearDuplicates = "keep") -> Remembered:
+        """Store memories, all or none, and deal with near duplicates as `policy` says."""
+        if not rows:
+            return Remembered()
+        rows = await self._with_vectors(rows)
+        vectors = [row.vector for row in rows if row.vector is not None]
+        async with self._derived.lane.lock:
+            near: tuple[Near, ...] = ()
+            if policy != "keep" and len(vectors) == len(rows) and self._embedder is not None:
+                await self._derived.in_step(len(vectors[0]) // 4)
+                threshold = self._defaults.near_threshold
+                near = await near_duplicates(self._derived, self._new_index, rows, vectors, threshold)
+                refuse(rows, near, policy)
+                rows = await with_what_was_said(self._store, rows, near)
+            ids = await self._changing(self._add(rows))
+            merged = await self._merge(rows, ids, near)
+        await self._derived.add_formerly(ids, rows)
+        return Remembered(ids, merged)
+
+    async def supersede(self, ids: Sequence[int], row: NewMemory) -> int:
+        """Let one memory stand for others."""
+        (made,) = await self._with_vectors([row])
+        async with self._derived.lane.lock:
+            new = await self._changing(self._supersede(ids, made))
+        await self._derived.add_formerly((new,), (made,))
+        return new
+
+    async def mark_superseded(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Let memories that are there stand for others that are there."""
+
+        async def mark() -> tuple[None, int]:
+            await self._store.mark_superseded(pairs)
+            self._derived.selections.removed([old for old, _ in pairs], only_living=True)
+            return None, 1
+
+        async with self._derived.lane.lock:
+            await self._changing(mark())
+
+    async def erase(self, ids: Sequence[int]) -> int:
+        """Erase memories and every trace of them; gives how many were there."""
+        async with self._derived.lane.lock:
+            erased = await self._changing(self._delete(ids))
+            if erased:
+                await self._derived.erase_snapshot()
+        await self._store.scrub()
+        return erased
+
+    async def save(self) -> None:
+        """Write the index down, if it has changed and is in step. A store that cannot be read costs a warning."""
+        async with self._derived.lane.lock:
+            try:
+                await self._save()
+            except MemoryFailed as error:
+                log.warning("[MEMORY] the index was not written down: %s", error)
+
+    # ------------------------------------------------------------ under the lane
+    async def _changing(self, work: Awaitable[tuple[T, int]]) -> T:
+        """Do `work`, which gives its result and how many changes of the store it was; then see where we are."""
+        before = self._derived.generation
+        try:
+            result, changes = await work
+        except MemoryRefused:
+            raise
+        except MemoryFailed:
+            self._derived.lost_step()
+            raise
+        await self._derived.took(before, changes)
+        space = self._derived.space
+        if space is not None and space.unsaved >= max(self._defaults.snapshot_every, len(space.index) // 10):
+            await self._save()
+        return result
+
+    async def _add(self, rows: Sequence[NewMemory]) -> tuple[tuple[int, ...], int]:
+        ids = await self._store.add(rows)
+        await self._derived.added(ids, rows)
+        return ids, 1
+
+    async def _supersede(self, ids: Sequence[int], row: NewMemory) -> tuple[int, int]:
+        new = await self._store.supersede(ids, row)
+        self._derived.selections.removed(ids, only_living=True)
+        await self._derived.added((new,), (row,))
+        return new, 1
+
+    async def _delete(self, ids: Sequence[int]) -> tuple[int, int]:
+        erased = await self._store.delete(ids)
+        await self._derived.removed(ids)
+        return erased, 1
+
+    async def _merge(
+        self, rows: Sequence[NewMemory], ids: Sequence[int], near: Sequence[Near]
+    ) -> tuple[NearDuplicate, ...]:
+        """Let rows that are stored now stand for what they nearly say."""
+        merged: list[NearDuplicate] = []
+        gone: set[int] = set()
+        for one in near:
+            new, old = ids[one.index], ids[one.row] if one.row is not None else one.id
+            if old is None or old == new or old in gone or new in gone:
+                continue
+            await self._changing(self._supersede((old,), rows[one.index]))
+            gone.add(old)
+            merged.append(NearDuplicate(one.index, old, one.score))
+            log.info("[MEMORY] memory %d stands for %d now, which is nearly the same (%.3f)", new, old, one.score)
+        return tuple(merged)
+
+    async def _save(self) -> None:
+        space, state = self._derived.space, self._derived.generation
+        # One that is behind may hold what somebody else has erased since.
+        if space is not None and state is not None and state == await self._store.generation():
+            await space.save(state)
+
+    async def _with_vectors(self, rows: Sequence[NewMemory]) -> tuple[NewMemory, ...]:
+        """The rows; those without a vector of today's embedder get one. Takes no lane: embedding may be slow."""
+        embedder = self._embedder
+        if embedder is None:
+            return tuple(rows)
+        wanting = [n for n, row in enumerate(rows) if row.vector is None or row.embedder != embedder]
+        made: dict[int, Vector] = {}
+        if wanting:
+            made = dict(zip(wanting, await self._embed([rows[n].content for n in wanting]), strict=True))
+        return tuple(
+            attrs.evolve(row, vector=made[n], embedder=embedder) if n in made else row for n, row in enumerate(rows)
+        )

@@ -1,0 +1,34 @@
+"""The embedder that is none: where no model of vectors is installed, memories are found by their words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import trio
+
+from trouper.actors.memory import NO_VECTORS
+from trouper.actors.protocols import Vector
+from trouper.runtime import ModelUnavailable
+
+
+class NoEmbedder:
+    """Port `Embedder` that makes no vectors, and says so. Who knows its name does not ask it."""
+
+    name = NO_VECTORS
+    dim = 0
+
+    async def embed(self, texts: Sequence[str]) -> tuple[Vector, ...]:
+        """Nothing.
+
+        Raises:
+            ModelUnavailable: always.
+        """
+        await trio.lowlevel.checkpoint()
+        raise ModelUnavailable(
+            f"{len(texts)} texts cannot be embedded: no embedder is installed. "
+            "`pip install wordllama`, or configure `embeddings.model` and an endpoint"
+        )
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+        await trio.lowlevel.checkpoint()
