@@ -8,20 +8,19 @@ tool in the event loop, without deadline, retries, fallback, condition, approval
 from __future__ import annotations
 
 import weakref
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 
-from trouper.runtime import Plan, ReadySet, Step, resolver, sequential
+from trouper.runtime import Form, Own, Plan, ReadySet, Step, filler, form_of, sequential, written
 
 from .dispatch import Caps, Priority
-from .protocols import Json
 from .tool import Effect, Tool
-from .tool_context import ToolContext
-from .tool_drive import Suspended
-from .tool_place import ToolPlace
-from .tool_quick import Begin, quick_begin
+from .tool_quick import Alike, QuickTool
 from .tool_shapes import Anything, DictOf, Shape
 
-GoOn = Callable[[Suspended, ToolContext, ToolPlace], Awaitable[Json]]
+ALIKE = 24
+"""Steps of one form for which it pays to make functions."""
+
+_LIKE_NO_OTHER = Alike()
 
 
 class Recipe:
@@ -29,41 +28,46 @@ class Recipe:
 
     __slots__ = (
         "action",
-        "asks",
-        "begin",
+        "alike",
+        "behind",
         "caps",
-        "go_on",
         "id",
+        "index",
         "level",
+        "own",
         "place",
         "plain",
         "priority",
-        "resolve",
+        "quick",
         "retries",
         "step",
         "sure",
         "tool",
     )
 
-    def __init__(self, step: Step, tool: Tool | None, caps: tuple[str, ...]) -> None:
+    def __init__(self, step: Step, tool: Tool | None, caps: tuple[str, ...], *, plain: bool = False) -> None:
         self.step: Step = step
         self.id: int = step.id
         self.action: str = step.action
         self.tool: Tool | None = tool
         """None for a sub-plan."""
         self.caps: tuple[str, ...] = caps
-        self.begin: Begin
-        self.go_on: GoOn
         self.retries: int = step.max_retries if step.max_retries is not None else tool.retries if tool else 0
-        self.asks: bool = step.condition is not None or bool(step.approval)
-        """Something is asked before it may start."""
-        self.plain: bool = not self.asks and not caps and not self.retries and _plain(step, tool)
-        self.resolve: Callable[[Mapping[int, object]], object] = resolver(step.inputs)
-        self.sure: type | None = _sure(tool.gives) if tool is not None and tool.gives is not None else None
+        self.plain: bool = plain
+        self.quick: QuickTool
+        """Of a plain step, like the next two."""
+        self.alike: Alike = _LIKE_NO_OTHER
+        self.own: Own = ()
+        """What the functions that `alike` has need of it."""
+        self.sure: type | None = None
         """The class of results that are what the tool declares, whatever is in them; None if nothing is declared."""
         self.level: int = 0
+        self.index: int = 0
+        """Its place in the `ReadySet`."""
         self.place: int = 0
         """Its place among all steps of the plan in the order of priority: the smallest goes first."""
+        self.behind: int = 0
+        """How many steps have ended, in this order, when the last of those that it depends on has."""
         self.priority: Priority = (0.0,)
 
     @property
@@ -76,31 +80,78 @@ class Recipe:
 class Blueprint:
     """A plan as it can be run: its steps by id and in the order of priority, its levels, its counters."""
 
-    __slots__ = ("enough", "in_order", "ready", "recipes", "sizes")
+    __slots__ = ("by_index", "enough", "in_order", "others", "place_of", "ready", "recipes", "sizes")
 
     def __init__(self, plan: Plan, tools: Mapping[str, Tool], caps: Caps, *, ranked: bool) -> None:
-        self.recipes: dict[int, Recipe] = {step.id: recipe_of(step, tools, caps) for step in plan.steps}
-        # One for each tool, not for each step: what all steps share stays in the processor's cache.
-        begins = {recipe.tool: quick_begin(recipe.called) for recipe in self.recipes.values() if recipe.plain}
-        for recipe in self.recipes.values():
-            if recipe.plain:
-                recipe.begin, recipe.go_on = begins[recipe.tool], recipe.called.go_on
+        kinds: dict[str, _Kind] = {}
+        self.recipes: dict[int, Recipe] = {}
+        for step in plan.steps:
+            if step.plan is not None:
+                self.recipes[step.id] = Recipe(step, None, ())
+                continue
+            kind = kinds.get(step.action)
+            if kind is None:
+                kind = kinds[step.action] = _Kind(tools[step.action], caps)
+            self.recipes[step.id] = kind.recipe(step)
+        for kind in kinds.values():
+            kind.look_for_alike()
         self.sizes: tuple[int, ...] = tuple(map(len, plan.levels))
         for number, ids in enumerate(plan.levels):
-            for step in ids:
-                self.recipes[step].level = number
+            for step_id in ids:
+                self.recipes[step_id].level = number
         if ranked:
             ranks = _ranks(plan)
-            for number, (step, recipe) in enumerate(self.recipes.items()):
-                recipe.priority = (-ranks[step], number)
+            for number, (step_id, recipe) in enumerate(self.recipes.items()):
+                recipe.priority = (-ranks[step_id], number)
         else:
-            for number, step in enumerate(sequential(plan.dependencies)):
-                self.recipes[step].priority = (number,)
+            for number, step_id in enumerate(sequential(plan.dependencies)):
+                self.recipes[step_id].priority = (number,)
         self.in_order: tuple[Recipe, ...] = tuple(sorted(self.recipes.values(), key=lambda recipe: recipe.priority))
+        places: dict[int, int] = {}
         for place, recipe in enumerate(self.in_order):
-            recipe.place = place
+            recipe.place = places[recipe.id] = place
+        for step_id, needs in plan.dependencies.items():
+            if needs:
+                self.recipes[step_id].behind = 1 + max(map(places.__getitem__, needs))
         self.enough: dict[int, int] = {s.id: s.enough(len(plan.dependencies[s.id])) for s in plan.steps if s.lenient}
         self.ready: ReadySet = ReadySet(plan.dependencies, enough=self.enough or None)
+        self.by_index: tuple[Recipe, ...] = tuple(map(self.recipes.__getitem__, self.ready.counters().steps))
+        for index, recipe in enumerate(self.by_index):
+            recipe.index = index
+        self.place_of: list[int] = [recipe.place for recipe in self.by_index]
+        self.others: frozenset[int] = frozenset(step.id for step in self.recipes.values() if not step.plain)
+        """The steps that are not plain."""
+
+
+class _Kind:
+    """The steps of one tool."""
+
+    def __init__(self, tool: Tool, caps: Caps) -> None:
+        self.tool = tool
+        self.caps: tuple[str, ...] = caps.of(tool)
+        self.plain: bool = not self.caps and _may_be_plain(tool)
+        self.quick = QuickTool(tool)
+        self.sure = _sure(tool.gives) if tool.gives is not None else None
+        self.forms: dict[Form, list[Recipe]] = {}
+
+    def recipe(self, step: Step) -> Recipe:
+        plain = self.plain and _is_plain(step)
+        recipe = Recipe(step, self.tool, self.caps, plain=plain)
+        if plain:
+            recipe.quick, recipe.sure = self.quick, self.sure
+            found = form_of(step.inputs)
+            if found is not None:
+                form, recipe.own = found
+                self.forms.setdefault(form, []).append(recipe)
+        return recipe
+
+    def look_for_alike(self) -> None:
+        for form, recipes in self.forms.items():
+            if len(recipes) >= ALIKE:
+                alike, picked = Alike(form, filler(form)), written(form).picked
+                self.quick.alike.append(alike)
+                for recipe in recipes:
+                    recipe.alike, recipe.own = alike, picked(recipe.own)
 
 
 def blueprint_of(plan: Plan, tools: Mapping[str, Tool], caps: Caps, *, ranked: bool) -> Blueprint:
@@ -121,15 +172,19 @@ _made: dict[int, tuple[weakref.ref[Plan], Mapping[str, Tool], Caps, bool, Bluepr
 
 
 def recipe_of(step: Step, tools: Mapping[str, Tool], caps: Caps) -> Recipe:
-    """What there is to know about a step."""
+    """What there is to know about a step of which the plan is not complete."""
     tool = tools[step.action] if step.plan is None else None
     return Recipe(step, tool, caps.of(tool) if tool is not None else ())
 
 
-def _plain(step: Step, tool: Tool | None) -> bool:
-    if tool is None or tool.effect is not Effect.PURE or not tool.light or tool.wants_context:
+def _may_be_plain(tool: Tool) -> bool:
+    if tool.effect is not Effect.PURE or not tool.light or tool.wants_context:
         return False
-    if tool.permission is not None or tool.timeout is not None or step.timeout_s is not None:
+    return tool.permission is None and tool.timeout is None and not tool.retries
+
+
+def _is_plain(step: Step) -> bool:
+    if step.condition is not None or step.approval or step.max_retries or step.timeout_s is not None:
         return False
     return step.for_each is None and step.fallback is None and step.critical is not True and not step.lenient
 

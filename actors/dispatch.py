@@ -60,7 +60,7 @@ class Line:
     A claim for each of them would cost more than the steps: most plans have more ready steps than slots.
     """
 
-    __slots__ = ("_granted", "_in_order", "batch", "heap", "held")
+    __slots__ = ("_granted", "_in_order", "batch", "busy", "heap", "held")
 
     def __init__(self, in_order: Sequence[Recipe], granted: Callable[[Recipe], None]) -> None:
         self._in_order = in_order
@@ -70,6 +70,8 @@ class Line:
         """Many that became ready together, the first last: sorted once, they need no heap."""
         self.held: int = 0
         """Slots that steps from this line have now."""
+        self.busy: bool = False
+        """A loop takes the steps one after another into the one slot that it has: they need no others."""
 
     def __bool__(self) -> bool:
         return bool(self.heap or self.batch)
@@ -189,7 +191,7 @@ class Dispatch:
     def _first_line(self) -> Line | None:
         found = None
         for line in self.lines:
-            if line and (found is None or line.first < found.first):
+            if line and not line.busy and (found is None or line.first < found.first):
                 found = line
         return found
 

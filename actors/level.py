@@ -6,7 +6,12 @@ same; a thousand steps that sleep are all begun after ten turns of the scheduler
 steps are suspended at once. Of a step that is not plain (see `blueprint`) nobody knows where it will suspend: there
 the stand-by is called before it begins.
 
-A task runs steps of its own level only, so cancelling the level's nursery cancels exactly the level's steps.
+Nor must a level cost a nursery as long as no step of it has suspended. So plain steps begin outside, in a task that has
+a nursery which is nobody's yet (see `plain_steps`). The first step that suspends makes this nursery and this task those
+of its level, by `adopt`: the scope in which the step waits is that of its level, and all further steps of the level run
+inside.
+
+A task runs suspended steps of its own level only, so cancelling the level's nursery cancels exactly the level's steps.
 
 Every so many steps a task that has not suspended makes a checkpoint: counted and not timed, so that a run on a virtual
 clock goes the same way each time.
@@ -33,7 +38,7 @@ class Level:
     Args:
         number: Which one, from 0.
         steps: How many steps it has; `more` when there are more than was known.
-        opened: Called with the level when its first step is ready: it starts `run`.
+        opened: Called with the level when a step needs its nursery: it starts `run`.
         work: Runs the steps of the level's queue until it is empty. It sets `between` to True while it is between two
             steps, or runs steps that do not suspend.
     """
@@ -44,6 +49,7 @@ class Level:
         "_on_open",
         "_scope",
         "_work",
+        "begun",
         "between",
         "called",
         "left",
@@ -65,7 +71,10 @@ class Level:
         self.steps: int = steps
         self.left: int = steps
         self.queue: deque[Job | Recipe] = deque()
+        self.begun: bool = False
+        """Its first step was ready and had a slot: whoever listens knows of it."""
         self.opened: bool = False
+        """It has its nursery, or will have it after the next turn of the scheduler."""
         self.called: int = 0
         """Tasks that were called and have not had their turn yet."""
         self.between: bool = False
@@ -77,7 +86,7 @@ class Level:
         self._lead: trio.lowlevel.Task | None = None  # the level's own task, while it has nothing to do
 
     def push(self, item: Job | Recipe) -> None:
-        """Take a step that is ready and has its slot. The first one opens the level."""
+        """Take a step that is ready and has its slot; if it is the first, the level is opened."""
         self.queue.append(item)
         if not self.called and not self.between:
             self.call()
@@ -120,20 +129,30 @@ class Level:
     async def run(self) -> None:
         """The level's own task: ends when the last of its steps has. Cancelled: with all of its steps."""
         if self.steps == 1:
-            # Nothing runs beside its only step: a scope is enough, at half the price (`tests.benchmarks.plans`, chain).
+            # Nothing runs beside its only step: a scope is enough, at half the price.
             with trio.CancelScope() as self._scope:
-                await self._lead_on()
+                self.called -= 1
+                await self.lead_on()
             return
         async with trio.open_nursery() as nursery:
-            self._nursery, self._scope = nursery, nursery.cancel_scope
+            self.adopt(nursery)
             try:
-                await self._lead_on()
+                self.called -= 1
+                await self.lead_on()
             finally:
-                # Cancelled: whoever pushes a step in this very turn must not find a nursery that is closing.
-                self._nursery = None
+                self.close()
 
-    async def _lead_on(self) -> None:
-        self.called -= 1
+    def adopt(self, nursery: trio.Nursery) -> None:
+        """Have this nursery, in which a task is that runs a step of this level."""
+        self.opened = True
+        self._nursery, self._scope = nursery, nursery.cancel_scope
+
+    def close(self) -> None:
+        """The nursery ends. Cancelled: whoever pushes a step in this very turn must not find one that is closing."""
+        self._nursery = None
+
+    async def lead_on(self) -> None:
+        """Be the level's own task, until the last of its steps has ended."""
         await self._work(self)
         while self.left > 0:
             await self._rest()

@@ -9,7 +9,8 @@ import attrs
 
 from trouper.runtime import Record
 
-from .outcome import ErrorInfo, Outcome, RunStatus, StepOutcome, StepStatus
+from .doubts import doubt_about
+from .outcome import SUSPENDED, ErrorInfo, Outcome, RunStatus, StepOutcome, StepStatus
 from .records import ApprovalGiven, PlanReady, RunEnded, RunStarted
 from .replay import replay
 from .runlog import RunLog
@@ -50,7 +51,7 @@ def history_of(records: Sequence[Record]) -> History | None:
     if ended and all(isinstance(record, ApprovalGiven) for record in records[ended[-1] + 1 :]):
         last = records[ended[-1]]
         assert isinstance(last, RunEnded)  # noqa: S101 - that is how it was found
-        if last.outcome.status is not RunStatus.WAITING:
+        if last.outcome.status not in SUSPENDED:
             return History(state=RunState.ENDED, outcome=last.outcome)
         return History(state=RunState.SUSPENDED, outcome=_answered(last.outcome, records[ended[-1] + 1 :]))
     return History(state=RunState.UNFINISHED, outcome=_unfinished(records))
@@ -58,12 +59,18 @@ def history_of(records: Sequence[Record]) -> History | None:
 
 def _answered(outcome: Outcome, after: Sequence[Record]) -> Outcome:
     """The outcome without the questions that have been answered since."""
-    answered = {record.step for record in after if isinstance(record, ApprovalGiven)}
-    return attrs.evolve(outcome, questions=tuple(q for q in outcome.questions if q.step not in answered))
+    answers = [record for record in after if isinstance(record, ApprovalGiven)]
+    named = {(record.step, record.inside) for record in answers}
+    by_id = {record.step for record in answers if record.inside is None}
+    left = (q for q in outcome.questions if q.step not in by_id and (q.step, q.inside) not in named)
+    return attrs.evolve(outcome, questions=tuple(left))
 
 
 def _unfinished(records: Sequence[Record]) -> Outcome:
     log = replay(records)
+    for place, step in log.cut_off_once():
+        if step not in place.doubts:  # nobody has gone on with it yet, and so nobody was asked
+            place.doubt(doubt_about(place, step))
     steps = {**log.outcomes, **_in_hand(log)}
     doubt = any(step.in_doubt for step in steps.values())
     plans = [record for record in records if isinstance(record, PlanReady)]
@@ -89,7 +96,7 @@ def _in_hand(log: RunLog) -> dict[int, StepOutcome]:
         begun = log.begun(step)
         if begun is None:
             continue
-        once = begun.effect is Effect.ONCE
+        once = begun.effect is Effect.ONCE and step not in log.decisions
         found[step] = StepOutcome(
             id=step,
             action=begun.action,

@@ -29,8 +29,11 @@ class Telling:
         self._log = run_log
         self._clock = clock
 
-    def opened(self, level: Level) -> None:
-        """The first step of a level is ready."""
+    def begun(self, level: Level) -> None:
+        """The first step of a level is ready and has its slot; said once."""
+        if level.begun:
+            return
+        level.begun = True
         if log.isEnabledFor(logging.INFO):
             log.info("[EXECUTOR] Executing level %d with %d steps", level.number, level.steps)
         _, tell = self._scribe.channels()

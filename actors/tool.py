@@ -32,7 +32,7 @@ from .tool_context import Effect, ToolContext
 from .tool_data import to_json
 from .tool_drive import DISMISSED, Suspended, drive, waited_for
 from .tool_failure import fail
-from .tool_options import Isolation, ToolOptions
+from .tool_options import Isolation, Reconcile, ToolOptions
 from .tool_place import BARE, ToolPlace
 from .tool_schema import Parameters, description_of, hints_of, is_async, parameters_of
 from .tool_shapes import Shape, Taking
@@ -74,6 +74,8 @@ class Tool:
     permission: str | None = None
     """The class of leave that the executor must obtain before the call; None needs none."""
     verify: Verify | None = None
+    reconcile: Reconcile | None = None
+    """Looks whether a call has happened that was cut off by the end of the program."""
     takes: Parameters = attrs.field(repr=False)
     """The compiled parameters."""
     gives: Shape | None = attrs.field(default=None, repr=False)
@@ -282,6 +284,7 @@ def tool(
     isolation: Isolation | None = None,
     permission: str | None = None,
     verify: Verify | None = None,
+    reconcile: Reconcile | None = None,
 ) -> Callable[[Callable[..., object]], Tool]: ...
 
 
@@ -297,6 +300,7 @@ def tool(
     isolation: Isolation | None = None,
     permission: str | None = None,
     verify: Verify | None = None,
+    reconcile: Reconcile | None = None,
 ) -> Tool | Callable[[Callable[..., object]], Tool]:
     """Make a tool of a typed function: `@tool`, or `@tool(effect=Effect.PURE, timeout=5)`.
 
@@ -316,6 +320,8 @@ def tool(
             when its step is cancelled); by default async functions run in the task and plain ones in a thread.
         permission: the class of leave it needs: read, write, overwrite, outside, network, memory.
         verify: re-checks a result by other means, for the verifier.
+        reconcile: looks whether a call has happened during which the program was killed: an async function of the
+            parameters and the idempotency key. False: it has not; None: it cannot say; anything else: its result.
 
     Raises:
         TypeError: the function cannot be a tool; the message names every reason.
@@ -339,6 +345,7 @@ def tool(
                 isolation=isolation,
                 permission=permission,
                 verify=verify,
+                reconcile=reconcile,
             ),
         )
 
@@ -368,6 +375,7 @@ def _make(function: Callable[..., object], names: Mapping[str, object], options:
         isolation=isolation,
         permission=options.permission,
         verify=options.verify,
+        reconcile=options.reconcile,
         takes=takes,
         gives=gives,
     )

@@ -28,7 +28,8 @@ from .protocols import Json
 MAX_BYTES = 10_000_000
 MAX_DEPTH = 500
 _INT_BITS = 4096
-_SMALL = 1 << 62
+LARGEST_PLAIN = 1 << 62
+"""Whole numbers within this need no look at their size."""
 _NO_SIZE = 1 << 62
 _LONGEST_NAME = 100
 _SHORT = reprlib.Repr()
@@ -76,6 +77,11 @@ def to_json(value: object, *, limit: int = MAX_BYTES) -> Json:
     return _walked(value, limit)
 
 
+def is_flat(value: object) -> bool:
+    """Whether `value` is a dict of names and scalars, and not large: `to_json` of it is its shallow copy."""
+    return type(value) is dict and _flat_size(value) <= MAX_BYTES
+
+
 # ---------------------------------------------------------------- the quick way
 # `to_json` is on the way of every step. Most results are small dicts of scalars, with the same few keys again and
 # again; nearly all others are not nested deeply. Whatever else comes, and whatever is wrong, is left to the careful
@@ -99,7 +105,7 @@ def _flat_size(value: dict[str, Any]) -> int:
         if type(name) is not str:  # a subclass may equal a known name
             return _NO_SIZE
         if kind is int:
-            if -_SMALL < item < _SMALL:
+            if -LARGEST_PLAIN < item < LARGEST_PLAIN:
                 continue
         elif kind is str:
             if item.isascii():
@@ -167,7 +173,7 @@ def _are_plain(kind: type, items: Collection[Any], size: _Size) -> bool:
     if kind is str:
         plain = all(map(str.isascii, items))
     elif kind is int:
-        plain = min(items) > -_SMALL and max(items) < _SMALL
+        plain = min(items) > -LARGEST_PLAIN and max(items) < LARGEST_PLAIN
     elif kind is float:
         plain = all(map(math.isfinite, items))
     if plain:

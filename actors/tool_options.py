@@ -6,7 +6,7 @@ import functools
 import inspect
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, get_args
 
 import attrs
@@ -17,6 +17,13 @@ from .tool_context import Effect
 from .tool_schema import is_async
 
 Isolation = Literal["task", "thread", "process"]
+
+Reconcile = Callable[[Mapping[str, object], str], Awaitable[object]]
+"""Looks whether a call that was cut off has happened: given its parameters and its idempotency key.
+
+`False`: it has not, and is made again. `None`: nobody can say, a person is asked. Anything else: it has, and this is
+the result; `True` if there is none.
+"""
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,63}")
 
@@ -38,6 +45,7 @@ class ToolOptions:
     isolation: Isolation | None
     permission: str | None
     verify: Verify | None
+    reconcile: Reconcile | None
 
     def __attrs_post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):

@@ -2,8 +2,9 @@
 
 Reading goes in three passes, each of which goes on after a mistake so that all mistakes are said at once:
 find the JSON (`_plan_text`), understand each step by itself (`_plan_steps`), compare the steps
-(`_plan_check`). Whatever comes in, either a valid plan comes out or one `PlanError`; nothing here recurses,
-and the cost is linear in the size of the plan, up to sorting each step's dependencies.
+(`_plan_check`). A plan without mistakes mostly needs no more than a quicker one after the first (`_plan_quick`).
+Whatever comes in, either a valid plan comes out or one `PlanError`; nothing here recurses, and the cost is linear in
+the size of the plan, up to sorting each step's dependencies.
 """
 # pyright: reportUnknownArgumentType=false, reportUnknownMemberType=false, reportUnknownVariableType=false
 # (JSON values: what `isinstance` finds to be a dict or a list is looked at item by item.)
@@ -21,8 +22,9 @@ from ._plan_check import check
 from ._plan_data import Path, adopt
 from ._plan_fields import as_id, read_budget
 from ._plan_finished import Before, before, old_steps, without_finished
-from ._plan_json import REPORTED, Document
+from ._plan_json import REPORTED, Document, is_proven
 from ._plan_object import Plan
+from ._plan_quick import read_quickly
 from ._plan_report import Report, report_repeated_keys, shown
 from ._plan_steps import read_step
 from ._plan_text import read_text
@@ -80,22 +82,27 @@ def parse_plan(
 def _parsed(source: PlanSource, catalogue: Catalogue | None, goal: str | None, earlier: Before) -> Plan:
     report = Report()
     document = _read(source, report)
-    bare = isinstance(document.value, list)
-    entries = _entries(document.value, report)
-    report.entries = entries
-    if document.repeated:
-        report_repeated_keys(document.value, bare, report)
-    drafts = [read_step(index, entry, report) for index, entry in enumerate(entries)]
-    if earlier.steps:
-        drafts = without_finished(drafts, earlier)
-    checked = check(drafts, catalogue, report, earlier)
+    quick = read_quickly(document, catalogue) if report.clean and not (earlier.steps or earlier.taken) else None
+    if quick is None:
+        if isinstance(source, str | bytes | bytearray) and not is_proven(document):
+            document = read_text(source)
+        entries = _entries(document.value, report)
+        report.entries = entries
+        if document.repeated:
+            report_repeated_keys(document.value, isinstance(document.value, list), report)
+        drafts = [read_step(index, entry, report) for index, entry in enumerate(entries)]
+        if earlier.steps:
+            drafts = without_finished(drafts, earlier)
+        checked = check(drafts, catalogue, report, earlier)
+    else:
+        drafts, checked = [], quick.checked
     notes = {} if not isinstance(document.value, dict) else document.value
     said_goal = _goal(notes, report)
     budget = _budget(notes, report)
     report.raise_if_any()
     reasoning = notes.get("reasoning")
     return Plan(
-        steps=(*old_steps(earlier), *(draft.step() for draft in drafts)),
+        steps=(*old_steps(earlier), *(draft.step() for draft in drafts)) if quick is None else quick.steps,
         dependencies=checked.dependencies,
         levels=checked.levels,
         goal=said_goal if goal is None else goal,
@@ -121,7 +128,7 @@ def problems_json(error: PlanError) -> dict[str, object]:
 
 def _read(source: object, report: Report) -> Document:
     if isinstance(source, str | bytes | bytearray):
-        return read_text(source)
+        return read_text(source, proven=False)
     value, faults = adopt(source)
     root = ("steps",) if isinstance(value, list) else ()
     entries = value if isinstance(value, list) else value.get("steps") if isinstance(value, dict) else None

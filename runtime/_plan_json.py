@@ -59,18 +59,26 @@ class Repeated(dict[str, object]):
 
 @attrs.frozen
 class Document:
-    """A decoded value, and those of its objects that repeat a key."""
+    """A decoded value, and those of its objects that repeat a key.
+
+    `keys`: None, or how many keys there must be in it. If there are others, or something stands too deep, it has to be
+    decoded again, `proven`.
+    """
 
     value: object
     repeated: tuple[Repeated, ...] = ()
+    keys: int | None = attrs.field(default=None, eq=False)
 
 
 _SURROGATE_ESCAPE = re.compile(r"\\u[dD][89a-fA-F]")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def decode(text: str) -> Document:
+def decode(text: str, *, proven: bool = True) -> Document:
     """The one JSON value that `text` is; whitespace around it is allowed.
+
+    Unless it must be `proven`, whoever gets it has to count its keys, if it has a number of `keys`, and see how deep
+    it is.
 
     Raises:
         JsonError: it is none, or more than one, or nested deeper than `MAX_DEPTH`.
@@ -78,13 +86,13 @@ def decode(text: str) -> Document:
     if "\\u" not in text or not _SURROGATE_ESCAPE.search(text):
         try:
             document = _decode_large(text) if len(text) > _LARGE else None
-            if document is not None:
-                return document
+            if document is not None and (not proven or is_proven(document)):
+                return Document(document.value) if proven else document
             document = _decode_fast(text)
         except (ValueError, RecursionError):
             pass  # the decoder below finds the same fault and says where it is, or has the stack for it
         else:
-            if text.count("[") + text.count("{") <= MAX_DEPTH or _keys_if_shallow(document.value) is not None:
+            if text.count("[") + text.count("{") <= MAX_DEPTH or keys_if_shallow(document.value) is not None:
                 return document
     document, end = decode_at(text, 0)
     end = _skip(text, end)
@@ -94,24 +102,28 @@ def decode(text: str) -> Document:
 
 
 def _decode_large(text: str) -> Document | None:
-    """A value that is shallow and repeats no key; None if a closer look is needed.
+    """A value and how many keys it has if it repeats none; None if a closer look is needed.
 
     The standard library tells of repeated keys only through a call for each object, which takes longer than the
     decoding. So the keys are counted instead, in the text and in what came out.
     """
-    if any(f"{space}:" in text for space in " \t\n\r"):
+    keys = text.count('":')
+    if keys != text.count(":") and any(f"{space}:" in text for space in " \t\n\r"):
         return None  # there may be keys that are not counted
-    value = json.loads(text, parse_float=_finite, parse_constant=_no_constant)
-    keys = _keys_if_shallow(value)
-    return Document(value) if keys == text.count('":') else None
+    return Document(json.loads(text, parse_float=_finite, parse_constant=_no_constant), keys=keys)
 
 
-def _keys_if_shallow(value: object) -> int | None:
-    """How many keys there are in a decoded value; None if something stands deeper than plans may be."""
+def is_proven(document: Document) -> bool:
+    """Whether it repeats no key and is not too deep, as far as that has not been looked at before."""
+    return document.keys is None or document.keys == keys_if_shallow(document.value)
+
+
+def keys_if_shallow(value: object, deepest: int = MAX_DEPTH) -> int | None:
+    """How many keys there are in a decoded value; None if lists and objects stand deeper in one another than that."""
     # Level by level; written for speed, since a plan of 10,000 steps has 200,000 values.
     front: list[Any] = [value] if type(value) in _CONTAINERS else []
     keys = 0
-    for _ in range(MAX_DEPTH):
+    for _ in range(deepest):
         items: list[Any] = []
         for container in front:
             if type(container) is list:

@@ -26,15 +26,15 @@ _STRING_OR_BRACKET = re.compile(r'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)|[\[\]{}]
 _BEGINNING_SHOWN = 60
 
 
-def read_text(source: str | bytes | bytearray) -> Document:
-    """The JSON value in `source` that is, or most looks like, a plan.
+def read_text(source: str | bytes | bytearray, *, proven: bool = True) -> Document:
+    """The JSON value in `source` that is, or most looks like, a plan; whether it must be `proven`: see `decode`.
 
     Raises:
         PlanError: of kind `invalid_json`: there is none, or it is broken; with line and column.
     """
     text = _text(source)
     try:
-        return _find(text)
+        return _find(text, proven=proven)
     except JsonError as error:
         raise _invalid(_worded(text, error)) from error
 
@@ -52,12 +52,12 @@ def _text(source: str | bytes | bytearray) -> str:
     return text.removeprefix("\ufeff")
 
 
-def _find(text: str) -> Document:
+def _find(text: str, *, proven: bool) -> Document:
     stripped = text.strip()
     if not stripped:
         raise JsonError("the text is empty", 0)
     try:
-        return decode(text)
+        return decode(text, proven=proven)
     except JsonError as error:
         clean = error
     begins = _BEGINS.search(text)

@@ -14,23 +14,31 @@ Nothing here recurses: a chain of any length is fine. Nothing here knows of time
 
 from __future__ import annotations
 
-import enum
 from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
-from heapq import heapify, heappop, heappush
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import heapify, heappop, heappush, merge
+from typing import NamedTuple
 
-
-class _State(enum.Enum):
-    PENDING = enum.auto()
-    RUNNING = enum.auto()
-    DONE = enum.auto()
-    LOST = enum.auto()
-
-
-_PENDING, _RUNNING, _DONE, _LOST = _State
+PENDING, RUNNING, DONE, LOST, ABSENT = range(5)
+"""What a step can be; absent: named by another one, and not there yet."""
 
 Graph = Mapping[int, Sequence[int]]
 """For each step the ids of the steps it depends on; no id twice, none that is not a key."""
+
+
+class Counters(NamedTuple):
+    """The inside of a `ReadySet`: what it knows of each step stands at the step's place."""
+
+    steps: Sequence[int]
+    """The step at each place."""
+    feeds: Sequence[Sequence[int]]
+    """For each place the groups that wait for it."""
+    members: Sequence[tuple[int, ...]]
+    """For each group the places of its steps."""
+    waits_for: list[int]
+    """For each group how many steps it still waits for."""
+    state: bytearray
+    """What each step is."""
 
 
 class ReadySet:
@@ -42,9 +50,12 @@ class ReadySet:
     dependencies how many will do; such a step is lost only when so many cannot come any more.
 
     A step is *pending* until it is taken, then *running* until `done` or `failed` is called for it.
+
+    Steps that wait for the same steps wait in one group with one counter: where each step of a level waits for the
+    whole level before, that saves nearly all of the counting.
     """
 
-    __slots__ = ("_dependants", "_ready", "_spare", "_state", "_waits_for")
+    __slots__ = ("_entered", "_feeds", "_index", "_members", "_ready", "_spare", "_state", "_steps", "_waits_for")
 
     def __init__(
         self,
@@ -55,23 +66,46 @@ class ReadySet:
         enough: Mapping[int, int] | None = None,
     ) -> None:
         steps = tuple(dependencies) if order is None else order
-        self._dependants = dependants(dependencies, steps)
-        finished = self._dependants.keys() & set(done)
-        self._state: dict[int, _State] = dict.fromkeys(finished, _DONE)
+        # By place and not by id: a list is quicker than a dict.
+        self._steps: list[int] = list(steps)
+        self._index: dict[int, int] = {step: place for place, step in enumerate(steps)}
+        self._entered: list[int] = list(range(len(steps)))
+        self._state = bytearray(len(steps))
+        for step in done:
+            if step in self._index:
+                self._state[self._index[step]] = DONE
         self._ready: deque[int] = deque()
-        self._waits_for: dict[int, int] = {}
+        self._members: list[tuple[int, ...]] = []
+        """The steps of each group."""
+        self._waits_for: list[int] = []
+        """For how many steps each group still waits."""
+        self._feeds: list[list[int]] = [[] for _ in steps]
+        """The groups that wait for each step."""
         # How many of its dependencies a step may lose, where it does not need them all.
         self._spare: dict[int, int] = {}
-        for step in steps:
-            if step in finished:
-                self._waits_for[step] = 0  # and below, if one that it had waited for is run again
+        together: dict[tuple[object, ...], list[int]] = {}
+        for place, step in enumerate(steps):
+            needs = tuple(dependencies[step])
+            key = (needs, enough[step]) if enough and step in enough else needs
+            found = together.get(key)
+            if found is None:
+                together[key] = [place]
             else:
-                self._enter(step, dependencies[step], enough.get(step) if enough else None)
+                found.append(place)
+        for places in together.values():
+            step = steps[places[0]]
+            self._group(tuple(places), dependencies[step], enough.get(step) if enough else None)
+        if len(self._ready) > 1:
+            self._ready = deque(sorted(self._ready))
 
     def copy(self) -> ReadySet:
         """The same once more, to begin from; nothing may be added to either of them afterwards."""
         new = object.__new__(ReadySet)
-        new._dependants = self._dependants
+        new._steps = self._steps
+        new._index = self._index
+        new._entered = self._entered
+        new._members = self._members
+        new._feeds = self._feeds
         new._state = self._state.copy()
         new._ready = self._ready.copy()
         new._waits_for = self._waits_for.copy()
@@ -84,68 +118,74 @@ class ReadySet:
         Returns:
             What is skipped by this, as `failed` gives it: the step itself if what it needs is lost already.
         """
-        if step in self._waits_for:
+        place = self._place(step)
+        if self._state[place] != ABSENT:
             raise ValueError(f"step {step} is here already; add it once")
-        self._dependants.setdefault(step, [])
-        for dependency in dependencies:
-            self._dependants.setdefault(dependency, []).append(step)
-        self._enter(step, dependencies, enough)
+        self._state[place] = PENDING
+        self._entered.append(place)
+        self._group((place,), dependencies, enough)
         skipped: list[tuple[int, int]] = []
         for dependency in dependencies:
-            if self._state.get(dependency) is _LOST:
-                self._lose(step, dependency, skipped)
+            if self._state[self._index[dependency]] == LOST:
+                self._lose(place, dependency, skipped)
         return tuple(skipped)
 
-    def _enter(self, step: int, dependencies: Sequence[int], enough: int | None) -> None:
-        finished = 0
-        if self._state:
-            finished = sum(self._state.get(dependency) is _DONE for dependency in dependencies)
+    def _place(self, step: int) -> int:
+        """The place of a step; of one that is named and has not come yet, a new one."""
+        place = self._index.get(step)
+        if place is None:
+            place = self._index[step] = len(self._steps)
+            self._steps.append(step)
+            self._state.append(ABSENT)
+            self._feeds.append([])
+        return place
+
+    def _group(self, places: tuple[int, ...], dependencies: Sequence[int], enough: int | None) -> None:
+        """Steps that wait for the same ones."""
+        state, feeds, group = self._state, self._feeds, len(self._members)
         wanted = len(dependencies) if enough is None else min(enough, len(dependencies))
         if wanted < len(dependencies):
-            self._spare[step] = len(dependencies) - wanted
-        self._waits_for[step] = wanted - finished
-        self._state[step] = _PENDING
-        if wanted <= finished:
-            self._ready.append(step)
+            self._spare.update(dict.fromkeys(places, len(dependencies) - wanted))
+        left = wanted
+        for dependency in dependencies:
+            place = self._place(dependency)
+            feeds[place].append(group)
+            left -= state[place] == DONE
+        self._members.append(places)
+        self._waits_for.append(left)
+        if left <= 0:
+            self._ready.extend(place for place in places if state[place] == PENDING)
 
     def take(self, most: int | None = None) -> tuple[int, ...]:
         """The steps that are ready and not yet taken, at most `most` of them; they are running from now on."""
-        ready = self._ready
+        ready, state, steps = self._ready, self._state, self._steps
         if not ready:
             return ()
         count = len(ready) if most is None else min(max(most, 0), len(ready))
-        taken = tuple(ready.popleft() for _ in range(count))
-        for step in taken:
-            self._state[step] = _RUNNING
-        return taken
+        taken = [ready.popleft() for _ in range(count)]
+        for place in taken:
+            state[place] = RUNNING
+        return tuple([steps[place] for place in taken])
 
     def done(self, step: int) -> None:
         """`step` has its result; its dependants wait for one less."""
         state, waits_for = self._state, self._waits_for
-        if state.get(step) is not _RUNNING:
-            raise _not_running(step)
-        state[step] = _DONE
-        for dependant in self._dependants[step]:
-            left = waits_for[dependant] = waits_for[dependant] - 1
-            if not left and state[dependant] is _PENDING:
-                self._ready.append(dependant)
+        place = self._running(step)
+        state[place] = DONE
+        free: list[int] = []
+        for group in self._feeds[place]:
+            left = waits_for[group] = waits_for[group] - 1
+            if not left:
+                free += self._members[group]
+        self._ready.extend(place for place in sorted(free) if state[place] == PENDING)
 
-    def done_and_take(self, step: int) -> Sequence[int]:
-        """`done`, and `take` of what that made ready: for whoever runs one step after another."""
-        state, waits_for = self._state, self._waits_for
-        if state.get(step) is not _RUNNING:
-            raise _not_running(step)
-        state[step] = _DONE
-        taken: list[int] | None = None
-        for dependant in self._dependants[step]:
-            left = waits_for[dependant] = waits_for[dependant] - 1
-            if not left and state[dependant] is _PENDING:
-                state[dependant] = _RUNNING
-                if taken is None:
-                    taken = [dependant]
-                else:
-                    taken.append(dependant)
-        return taken or ()
+    def counters(self) -> Counters:
+        """What `done` and `take` work on, for a loop in which a call would cost more than what it does.
+
+        It must do what they do: a step that is `RUNNING` becomes `DONE`, each group that it feeds waits for one less,
+        and when a group waits for no more its members that are `PENDING` are `RUNNING`.
+        """
+        return Counters(self._steps, self._feeds, self._members, self._waits_for, self._state)
 
     def failed(self, step: int) -> tuple[tuple[int, int], ...]:
         """`step` has no result: nothing that cannot do without it will run.
@@ -153,37 +193,47 @@ class ReadySet:
         Returns:
             Each step that is skipped by this, nearest first, with the dependency that skipped it.
         """
-        if self._state.get(step) is not _RUNNING:
-            raise _not_running(step)
-        self._state[step] = _LOST
+        place = self._running(step)
+        self._state[place] = LOST
         skipped: list[tuple[int, int]] = []
-        for dependant in self._dependants[step]:
+        for dependant in self._behind(place):
             self._lose(dependant, step, skipped)
         return tuple(skipped)
 
-    def _lose(self, step: int, cause: int, skipped: list[tuple[int, int]]) -> None:
-        """`cause` will not come: whether `step`, and what hangs on it, can do without."""
-        lost = deque([(step, cause)])
+    def _running(self, step: int) -> int:
+        place = self._index.get(step, -1)
+        if place < 0 or self._state[place] != RUNNING:
+            raise ValueError(f"step {step} is not running, so it cannot end: take() it first, end it once")
+        return place
+
+    def _behind(self, place: int) -> Iterator[int]:
+        """The steps that wait for this one, in plan order."""
+        return merge(*(self._members[group] for group in self._feeds[place]))
+
+    def _lose(self, place: int, cause: int, skipped: list[tuple[int, int]]) -> None:
+        """`cause` will not come: whether the step, and what hangs on it, can do without."""
+        lost = deque([(place, cause)])
         while lost:
-            step, cause = lost.popleft()
-            if self._state.get(step) is not _PENDING:
+            place, cause = lost.popleft()
+            if self._state[place] != PENDING:
                 continue
-            if self._spare.get(step):
-                self._spare[step] -= 1
+            if self._spare.get(place):
+                self._spare[place] -= 1
                 continue
-            self._state[step] = _LOST
+            self._state[place] = LOST
+            step = self._steps[place]
             skipped.append((step, cause))
-            lost.extend((dependant, step) for dependant in self._dependants[step])
+            lost.extend((dependant, step) for dependant in self._behind(place))
 
     @property
     def pending(self) -> tuple[int, ...]:
         """The steps that have neither started nor been skipped, in plan order."""
-        return tuple(step for step, state in self._state.items() if state is _PENDING)
+        return tuple(self._steps[place] for place in self._entered if self._state[place] == PENDING)
 
     @property
     def running(self) -> frozenset[int]:
         """The steps that were taken and have not ended."""
-        return frozenset(step for step, state in self._state.items() if state is _RUNNING)
+        return frozenset(step for step, state in zip(self._steps, self._state, strict=True) if state == RUNNING)
 
     @property
     def ready(self) -> int:
@@ -193,11 +243,7 @@ class ReadySet:
     @property
     def finished(self) -> bool:
         """Nothing runs and nothing is left to run."""
-        return not any(state is _PENDING or state is _RUNNING for state in self._state.values())
-
-
-def _not_running(step: int) -> ValueError:
-    return ValueError(f"step {step} is not running, so it cannot end: take() it first, end it once")
+        return PENDING not in self._state and RUNNING not in self._state
 
 
 def dependants(dependencies: Graph, order: Sequence[int]) -> dict[int, list[int]]:

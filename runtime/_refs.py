@@ -62,8 +62,8 @@ _ELEMENT: Final = {"item": ITEM, "index": INDEX}
 _ELEMENT_NAMES: Final = {ITEM: "the element", INDEX: "the index"}
 _SEGMENT = re.compile(r"\.([\w-]++)|\[([0-9]++)\]")
 _DIGITS = re.compile(r"[0-9]++")
-_USUAL = re.compile(r"\$step([0-9]++)((?:\.\w++)*+)")  # what nearly every reference looks like
-_SHORT: Final = 64
+USUAL = re.compile(r"\$step([0-9]++)((?:\.\w++)*+)")  # what nearly every reference looks like
+SHORT: Final = 64
 
 
 @attrs.frozen(weakref_slot=False)  # so that it can have a `maker`
@@ -86,10 +86,10 @@ class Reference:
         return first if isinstance(first, str) and not _DIGITS.fullmatch(first) else None
 
 
-_new_reference = maker(Reference, "step", "path", "text")
+new_reference = maker(Reference, "step", "path", "text")
 
 Parts = tuple[str | Reference, ...]
-_Fill = Reference | Parts
+Fill = Reference | Parts
 """What goes into a slot: the value of one bare reference, or a text put together."""
 
 
@@ -114,7 +114,7 @@ class Compiled:
 
     def add_references(self, found: dict[int, None]) -> None:
         """Put the ids of those steps into `found`."""
-        fill: _Fill
+        fill: Fill
         for fill in self._slots[2::3]:
             if type(fill) is Reference:
                 if fill.step >= 0:
@@ -124,7 +124,7 @@ class Compiled:
 
     def names_beyond(self, fields: Mapping[int, Container[PathKey]]) -> bool:
         """Whether it may name a part of a result that is not among the `fields` of that step; unsure is yes."""
-        fill: _Fill
+        fill: Fill
         for fill in self._slots[2::3]:
             for part in (fill,) if type(fill) is Reference else _named(fill):
                 known = fields.get(part.step)
@@ -187,7 +187,7 @@ class Compiled:
         return tuple(reversed(path))
 
 
-_compiled = maker(Compiled, "_root", "_containers", "_slots")
+new_compiled = maker(Compiled, "_root", "_containers", "_slots")
 _EMPTY_OBJECT = Compiled(None, ({}, 0, 0))
 
 
@@ -196,7 +196,7 @@ def _threes(flat: tuple[Any, ...]) -> Iterator[tuple[Any, Any, Any]]:
     return zip(entries, entries, entries, strict=True)
 
 
-def _named(fill: _Fill) -> tuple[Reference, ...]:
+def _named(fill: Fill) -> tuple[Reference, ...]:
     if isinstance(fill, Reference):
         return (fill,)
     return tuple(part for part in fill if isinstance(part, Reference))
@@ -256,7 +256,7 @@ def compile_value(value: object, *, item: bool = False) -> Compiled:
     elif isinstance(value, list):
         items = enumerate(value)
     elif isinstance(value, str) and mark in value:
-        return Compiled(None, (), (0, 0, _cut(value, item)))
+        return Compiled(None, (), (0, 0, cut_text(value, item)))
     else:
         return Compiled(value)
     containers: list[Any] = [value, 0, 0]
@@ -268,7 +268,7 @@ def compile_value(value: object, *, item: bool = False) -> Compiled:
             kind = type(inner)
             if kind is str:
                 if mark in inner:
-                    slots += parent, key, _cut_short(inner, item) if len(inner) <= _SHORT else _cut(inner, item)
+                    slots += parent, key, _cut_short(inner, item) if len(inner) <= SHORT else cut_text(inner, item)
             elif kind not in _PLAIN and isinstance(inner, _CONTAINERS):
                 if len(above) + 1 == MAX_DEPTH:
                     raise ValueError(f"too deep: more than {MAX_DEPTH} lists and objects in one another")
@@ -280,10 +280,10 @@ def compile_value(value: object, *, item: bool = False) -> Compiled:
                     break
                 for place, text in enumerate(inner):
                     if type(text) is str and mark in text:
-                        slots += here, place, _cut_short(text, item) if len(text) <= _SHORT else _cut(text, item)
+                        slots += here, place, _cut_short(text, item) if len(text) <= SHORT else cut_text(text, item)
         else:
             if not above:
-                return _compiled(None, tuple(containers), tuple(slots))
+                return new_compiled(None, tuple(containers), tuple(slots))
             parent, items = above.pop()
 
 
@@ -292,7 +292,7 @@ _PLAIN: Final = frozenset({int, float, bool, type(None)})
 _FLAT: Final = _PLAIN | {str}
 
 
-def _cut(text: str, item: bool) -> _Fill:
+def cut_text(text: str, item: bool) -> Fill:
     parts = split_references(text, item=item)
     return parts[0] if len(parts) == 1 and isinstance(parts[0], Reference) and text[0] == "$" else parts
 
@@ -300,12 +300,12 @@ def _cut(text: str, item: bool) -> _Fill:
 # Steps that stand near each other often name the same results. In a plan of 10,000 steps this saves most of the
 # cutting, and what is cut is shared. Only short texts are kept, so that what is kept stays small.
 @lru_cache(maxsize=1024)
-def _cut_short(text: str, item: bool) -> _Fill:
-    found = _USUAL.fullmatch(text)
+def _cut_short(text: str, item: bool) -> Fill:
+    found = USUAL.fullmatch(text)
     if found is not None:
         step, way = found.groups()
-        return _new_reference(int(step), tuple(way.split(".")[1:]), text)
-    return _cut(text, item)
+        return new_reference(int(step), tuple(way.split(".")[1:]), text)
+    return cut_text(text, item)
 
 
 def _items(value: list[Any] | dict[str, Any]) -> Iterator[tuple[PathKey, Any]]:
@@ -327,7 +327,7 @@ def _number(digits: str) -> int:
 # ------------------------------------------------------------------ looking up
 
 
-def _filled(fill: _Fill, results: Mapping[int, object], *, lenient: bool) -> object:
+def _filled(fill: Fill, results: Mapping[int, object], *, lenient: bool) -> object:
     if isinstance(fill, Reference):
         return fresh_copy(look_up(fill, results, lenient=lenient))
     return "".join(part if isinstance(part, str) else _text(part, results, lenient=lenient) for part in fill)
