@@ -53,12 +53,19 @@ class Approvals:
         )
         return False
 
+    def sure(self, job: Job) -> bool:
+        """Whether nothing of it is in doubt from an earlier life of the program; if so, a person is waited for."""
+        if not self._log.undecided(job.step.id):
+            return True
+        self._asked[job.step.id] = job
+        return False
+
     def _ask(self, job: Job) -> None:
         step = job.step.id
         self._asked[step] = job
         if step in self._log.questions:  # asked before the run was suspended
             return
-        question = Question(step=step, question=self._text(job))
+        question = Question(step=step, question=self._text(job), inside=self._log.inside)
         scribe = self._run.place.scribe
         scribe.write(
             ApprovalAsked(

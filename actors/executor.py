@@ -87,7 +87,7 @@ class Executor(Actor):
         """Let the step go on, if its run is here; one that is suspended finds the answer in its log."""
         run = self._runs.get(message.run_id)
         if run is not None:
-            run.answered(message.step)
+            run.answered(message.step, message.inside)
 
     def _place(self) -> RunPlace:
         scribe = Scribe(self.ctx, self._journal)

@@ -310,7 +310,9 @@ class GoalRun:
             return Outcome(run_id=run_log.run_id, goal=self._goal, status=status, error=failure, waits=self._waits())
         questions = run_log.open_questions() if failure is None else ()
         steps = run_log.with_waiting() if questions else run_log.outcomes
-        status = RunStatus.WAITING if questions else RunStatus.FAILED if failure is not None else status_of(plan, steps)
+        status = RunStatus.FAILED if failure is not None else status_of(plan, steps)
+        if questions:
+            status = RunStatus.IN_DOUBT if any(question.doubt for question in questions) else RunStatus.WAITING
         ok = status in {RunStatus.SUCCESS, RunStatus.SUCCESS_WITH_FAILURES}
         return Outcome(
             run_id=run_log.run_id,

@@ -16,6 +16,7 @@ import trio
 
 from trouper.runtime import INDEX, ITEM, ForEach, TrouperError
 
+from .doubts import happened
 from .job import Job
 from .outcome import ErrorInfo, StepOutcome, StepStatus
 from .runlog import RunLog
@@ -43,6 +44,11 @@ class ItemRun:
             items = self._each.elements(self._results, lenient=self._job.step.lenient)
         except TrouperError as error:
             return self._outcome(StepStatus.FAILED, None, ErrorInfo.of(error))
+        for n, said in tuple(self._log.decisions.items()):
+            if said.ok:
+                self._end(n, happened(self._log, n, said, now=self._run.now))
+            else:
+                self._log.undoubt(n)
         todo = iter([n for n in range(len(items)) if n not in self._log.outcomes])
         most = self._each.max_parallel or self._run.dispatch.slots
         self._takers = min(most, len(items))

@@ -59,12 +59,16 @@ class ResumeRun(Ask[Outcome]):
 
 @attrs.frozen(kw_only=True)
 class Approve(Ask[None]):
-    """A person's answer to the question about a step."""
+    """A person's answer to the question about a step, named by its id or its address.
+
+    `result` is what the step gave, where asked was whether it has happened.
+    """
 
     run_id: str
-    step: int
+    step: int | str
     ok: bool
     note: str | None = None
+    result: object = None
 
 
 @attrs.frozen(kw_only=True)
@@ -212,6 +216,7 @@ class AnswerGiven(Tell):
 
     run_id: str
     step: int
+    inside: tuple[int, ...] = ()
 
 
 @attrs.frozen(kw_only=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 import trio
@@ -33,13 +33,14 @@ from trouper.runtime import (
     parse_plan,
 )
 
+from .doubts import BY_TOOL, begun_key, doubt_about, reconciled
 from .goal_run import GoalRun, RunSettings
 from .llm import GetUsage, GetWaits
 from .memory import Remember
 from .messages import AnswerGiven, Approve, Execute, KeepEpisode, ResumeRun, RunPlan, RunText, Settle
-from .outcome import ErrorInfo, Outcome, RunStatus
+from .outcome import SUSPENDED, ErrorInfo, Outcome, Question, RunStatus
 from .protocols import Usage
-from .records import ApprovalGiven, BudgetLow, RunEnded, RunResumed, RunStarted, StepEnded, StepStarted
+from .records import ApprovalAsked, ApprovalGiven, BudgetLow, RunEnded, RunResumed, RunStarted, StepEnded, StepStarted
 from .replay import replay
 from .run_place import Scribe
 from .runlog import RunLog
@@ -83,6 +84,7 @@ class Orchestrator(Actor):
         journal: Journal,
         budget: Budget | None = None,
         warn_at: float = 0.8,
+        secrets: Collection[str] = (),
     ) -> None:
         self._tools = tools
         self._memory_updates = memory_updates
@@ -90,6 +92,7 @@ class Orchestrator(Actor):
         self._journal = journal
         self._budget = budget if budget is not None else Budget()
         self._warn_at = warn_at
+        self._secrets = secrets
         self._live: dict[str, GoalRun] = {}
 
     async def on_start(self) -> None:
@@ -147,7 +150,7 @@ class Orchestrator(Actor):
         if run_id in self._live:
             raise NotWaiting(f"the run {run_id!r} is at work; answer its questions, or wait for it")
         last = records[-1]
-        if isinstance(last, RunEnded) and last.outcome.status is not RunStatus.WAITING:
+        if isinstance(last, RunEnded) and last.outcome.status not in SUSPENDED:
             return last.outcome
         run_log = replay(records)
         if run_log.plan is None:
@@ -158,8 +161,7 @@ class Orchestrator(Actor):
         now, elapsed = trio.current_time(), run_log.elapsed
         run_log.began = now - elapsed
         self._scribe.write(RunResumed(at=now, actor=self.ctx.name, run_id=run_id, elapsed=elapsed))
-        why = ErrorInfo("interrupted", "the run was cut off while this step was in hand")
-        self._scribe.settled(run_log, run_log.settle_interrupted(why, once_only=True))
+        await self._look_into_doubts(run_log)
         goal = next((r.goal for r in records if isinstance(r, RunStarted)), None)
         return await self._run(run_log, goal, message, spent=records)
 
@@ -173,29 +175,71 @@ class Orchestrator(Actor):
         """
         live = self._live.get(message.run_id)
         run_log = live.log if live is not None else await self._suspended(message.run_id)
+        question = _question_meant(run_log, message.step)
         answer = ApprovalGiven(
             at=trio.current_time(),
             actor=self.ctx.name,
             run_id=message.run_id,
-            step=message.step,
+            step=question.step,
+            inside=question.inside,
             ok=message.ok,
             note=message.note,
+            result=message.result,
         )
-        open_ = [str(question.step) for question in run_log.open_questions()]
-        if not run_log.answer(answer):
-            asked = f"it asks about step {', '.join(open_)}" if open_ else "it asks nothing"
-            raise NotWaiting(f"the run {message.run_id!r} does not ask about step {message.step}; {asked}")
+        run_log.answer(answer)
         self._scribe.write(answer)
         await self._journal.sync()
         if live is not None:
-            await self._executor.tell(AnswerGiven(run_id=message.run_id, step=message.step))
+            await self._executor.tell(AnswerGiven(run_id=message.run_id, step=question.step, inside=question.inside))
+
+    async def _look_into_doubts(self, run_log: RunLog) -> None:
+        """What was in hand with a ONCE tool when the program ended: the tool says what became of it, or we ask."""
+        for place, step in run_log.cut_off_once():
+            begun = place.begun(step)
+            assert begun is not None  # noqa: S101 - that is how it was found
+            if step not in place.doubts:
+                self._doubt(place, step)
+            said = await reconciled(self._tools.get(begun.action), begun.parameters, begun_key(place, step))
+            if said is not None:
+                done, result = said
+                answer = ApprovalGiven(
+                    at=trio.current_time(),
+                    actor=self.ctx.name,
+                    run_id=run_log.run_id,
+                    step=step,
+                    inside=place.inside,
+                    ok=done,
+                    note=BY_TOOL,
+                    result=result,
+                )
+                run_log.answer(answer)
+                self._scribe.write(answer)
+
+    def _doubt(self, place: RunLog, step: int) -> None:
+        question = doubt_about(place, step, known=self._secrets)
+        self._scribe.write(
+            ApprovalAsked(
+                at=trio.current_time(),
+                actor=self.ctx.name,
+                run_id=place.run_id,
+                step=step,
+                question=question.question,
+                inside=place.inside,
+                doubt=True,
+            )
+        )
+        place.doubt(question)
 
     async def _suspended(self, run_id: str) -> RunLog:
         records = await self._find(run_id)
         last = records[-1]
-        if isinstance(last, RunEnded) and last.outcome.status is not RunStatus.WAITING:
+        if isinstance(last, RunEnded) and last.outcome.status not in SUSPENDED:
             raise NotWaiting(f"the run {run_id!r} has ended as {last.outcome.status.value}; it asks nothing any more")
-        return replay(records)
+        run_log = replay(records)
+        for place, step in run_log.cut_off_once():
+            if step not in place.doubts:  # it was killed, and nobody has gone on with it yet
+                self._doubt(place, step)
+        return run_log
 
     async def _find(self, run_id: str | None) -> tuple[Record, ...]:
         """The records of a run; of the last one that is not at an end if none is named."""
@@ -207,7 +251,7 @@ class Orchestrator(Actor):
         for known in reversed(await self._journal.runs()):
             records = tuple(await self._journal.read(known))
             last = records[-1] if records else None
-            ended = isinstance(last, RunEnded) and last.outcome.status is not RunStatus.WAITING
+            ended = isinstance(last, RunEnded) and last.outcome.status not in SUSPENDED
             if last is not None and not ended and known not in self._live:
                 return records
         raise UnknownRun("the journal has no run that could be gone on with")
@@ -383,3 +427,21 @@ def _charge(ledger: Ledger, spent: Sequence[Record]) -> None:
     ledger.charge("tokens", usage.total_tokens)
     ledger.charge("cost", usage.cost)
     ledger.charge("model_calls", usage.calls)
+
+
+def _question_meant(run_log: RunLog, step: int | str) -> Question:
+    """The open question about a step, named by its id or its address.
+
+    Raises:
+        NotWaiting: there is none, or there are several of that id.
+    """
+    questions = run_log.open_questions()
+    named = [question for question in questions if question.address == str(step)]
+    named = named or [question for question in questions if str(question.step) == str(step)]
+    if len(named) == 1:
+        return named[0]
+    told = ", ".join(question.address for question in named or questions)
+    if named:
+        raise NotWaiting(f"the run {run_log.run_id!r} asks about several steps {step}: name one of {told}")
+    asked = f"it asks about step {told}" if told else "it asks nothing"
+    raise NotWaiting(f"the run {run_log.run_id!r} does not ask about step {step}; {asked}")

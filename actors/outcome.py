@@ -24,6 +24,10 @@ class RunStatus(str, enum.Enum):
     IN_DOUBT = "in_doubt"
 
 
+SUSPENDED = frozenset({RunStatus.WAITING, RunStatus.IN_DOUBT})
+"""A person has to say how the run goes on."""
+
+
 class StepStatus(str, enum.Enum):
     """How a step ended."""
 
@@ -162,16 +166,41 @@ class Verdict:
         }
 
 
+def address_of(step: int, inside: tuple[int, ...] = ()) -> str:
+    """Where a step is, from the outermost: `7`, or `3.1.7` in the second element of step 3."""
+    return ".".join(map(str, (*inside, step)))
+
+
+DECLARED = Verdict.of_declaration((), declared=True)
+"""The result is what its tool declares, and nobody has looked at more."""
+
+
 @attrs.frozen(kw_only=True)
 class Question:
-    """What a person is asked before a step may run; answered with `troupe.approve(run_id, step, ok)`."""
+    """What a person is asked before a step may run, or go on; answered with `troupe.approve(run_id, address, ok)`.
+
+    With `doubt` the step was in hand when its program ended, and asked is whether it has happened.
+    """
 
     step: int
     question: str
+    inside: tuple[int, ...] = ()
+    """The steps, and places of elements, that it is inside of, outermost first."""
+    doubt: bool = False
+
+    @property
+    def address(self) -> str:
+        """What names it among all questions of its run: the step's id, in front of it what that is inside of."""
+        return address_of(self.step, self.inside)
 
     def as_json(self) -> dict[str, object]:
-        """`{"step", "question"}`."""
-        return {"step": self.step, "question": self.question}
+        """`{"step", "question"}`, and `address` and `doubt` where there is more to say."""
+        told: dict[str, object] = {"step": self.step, "question": self.question}
+        if self.inside:
+            told["address"] = self.address
+        if self.doubt:
+            told["doubt"] = True
+        return told
 
 
 @attrs.frozen(kw_only=True)

@@ -1,9 +1,9 @@
 """One run of one plan, or of a sub-plan.
 
-Every level of the plan has its own nursery inside the plan's nursery: it is opened when the level's first step is ready
-and closed when its last has ended, so a level can be seen, timed and cancelled as one. There is no barrier between
-them: a step starts as soon as its own inputs are there and a slot is free. Scarce slots go to the step with the
-longest chain still behind it.
+Every level of the plan has its own nursery inside the plan's nursery: it is opened when the first of its steps needs
+one (see `level`) and closed when its last has ended, so a level can be seen, timed and cancelled as one. There is no
+barrier between them: a step starts as soon as its own inputs are there and a slot is free. Scarce slots go to the step
+with the longest chain still behind it.
 
 A step holds its slot only while its tool works: waiting for a person, a pause before a retry and waiting for a verdict
 hold none. When a step fails, only what depends on it, directly or through others, is skipped; everything else runs on.
@@ -15,7 +15,7 @@ effect and ask nobody.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import trio
 
@@ -24,6 +24,7 @@ from trouper.runtime import BudgetExceeded, Plan, ReadySet, Step, StepError, Tro
 from .approvals import Approvals
 from .blueprint import Recipe, blueprint_of, recipe_of
 from .dispatch import Claim, Dispatch
+from .doubts import happened
 from .endings import not_run, output_of, skipped_behind
 from .item_run import ItemRun
 from .job import Job, Jobs
@@ -113,7 +114,7 @@ class PlanRun:
                 self._leave(step_id)
         else:
             self.ready = blueprint.ready.copy()
-        if self.place.ledger is None and not self._gated and not parallel.level_barrier:
+        if self.place.ledger is None and not self._gated and not parallel.level_barrier and not self._log.doubts:
             self._plain = PlainSteps(self, self._log, blueprint, self._levels)
 
     def _new_job(self, step: Step) -> Job:
@@ -245,14 +246,18 @@ class PlanRun:
             else:
                 self.wake()
 
-    def answered(self, step: int) -> bool:
+    def answered(self, step: int, inside: tuple[int, ...] = ()) -> bool:
         """The log has an answer to the question about `step`; False if nobody in this run waits for it."""
-        return self.approvals.answered(step) or any(run.answered(step) for run in tuple(self._inner))
+        if inside == self._log.inside and self.approvals.answered(step):
+            return True
+        if inside[:-1] == self._log.inside and inside and self.approvals.answered(inside[-1]):
+            return True  # it was about an element of a step of ours
+        return any(run.answered(step, inside) for run in tuple(self._inner))
 
     def go_on(self, job: Job) -> None:
         """A person has answered the question about this step: it stands in line, or has ended."""
         self.going += 1
-        if self.approvals.passed(job):
+        if (not job.step.approval or self._approved(job)) and self._sure(job):
             self._claim(job)
         self._advance()
 
@@ -282,7 +287,7 @@ class PlanRun:
             self.stopped_going()
         elif not self._complete and not job.early:
             self._held.append(job)
-        elif self._wanted(job) and (not step.approval or self._approved(job)):
+        elif self._wanted(job) and (not step.approval or self._approved(job)) and self._sure(job):
             self._claim(job)
 
     def _approved(self, job: Job) -> bool:
@@ -290,6 +295,23 @@ class PlanRun:
             return True
         if job.step.id not in self._log.outcomes:  # it waits for a person
             self.stopped_going()
+        return False
+
+    def _sure(self, job: Job) -> bool:
+        """Whether it may be run: nothing of it is in doubt, or it was said that it has not happened."""
+        step, run_log = job.step.id, self._log
+        if not self.approvals.sure(job):
+            self.stopped_going()
+            return False
+        decision = run_log.decisions.get(step)
+        if decision is None:
+            return True
+        if not decision.ok:
+            run_log.undoubt(step)
+            return True
+        outcome = happened(run_log, step, decision, now=self.now)
+        self.verdicts.settled(step, decision)
+        self.finish(job, outcome)
         return False
 
     def _wanted(self, job: Job) -> bool:
@@ -332,10 +354,14 @@ class PlanRun:
             self._admit(job)
 
     def _open(self, level: Level) -> None:
-        """The first step of a level is ready: its nursery is opened."""
-        self.telling.opened(level)
+        """A step of a level is ready which needs its nursery: it is opened."""
+        self.telling.begun(level)
+        self.start(level.run)
+
+    def start(self, task: Callable[[], Awaitable[None]]) -> None:
+        """Let a task run in the nursery of the run."""
         assert self._nursery is not None  # noqa: S101 - `run` has opened it
-        self._nursery.start_soon(level.run)
+        self._nursery.start_soon(task)
 
     # ------------------------------------------------------------ one step
     async def _work(self, level: Level) -> None:
@@ -476,7 +502,7 @@ class PlanRun:
         """
         step, plan = job.step, inner.plan
         assert plan is not None  # noqa: S101 - whoever calls has made the log of a sub-plan
-        inner.results = {**results, **inner.results}
+        inner.results.update({**results, **inner.results})
         place = self.place.with_budget(step.budget, f"sub-plan of step {step.id}")
         run = PlanRun(inner, place, outer=self, gated=self._gated or step.critical is True)
         self._inner.add(run)

@@ -105,11 +105,12 @@ class VerdictGiven(Record):
 
 @attrs.frozen(kw_only=True)
 class ApprovalAsked(Record):
-    """A step waits for a person."""
+    """A step waits for a person: may it run, or, with `doubt`, has it happened?"""
 
     step: int
     question: str
     inside: tuple[int, ...] = ()
+    doubt: bool = False
 
 
 @attrs.frozen(kw_only=True)
@@ -119,6 +120,10 @@ class ApprovalGiven(Record):
     step: int
     ok: bool
     note: str | None = None
+    inside: tuple[int, ...] | None = None
+    """Which of the steps of that id; None: the one that is asked about."""
+    result: object = None
+    """What the step gave, where it was in doubt and has happened."""
 
 
 @attrs.frozen(kw_only=True)

@@ -75,7 +75,9 @@ def _fold(log: RunLog, record: Record) -> None:
     elif isinstance(record, VerdictGiven):
         _inside(log, record.inside).verdicts[record.step] = record.verdict
     elif isinstance(record, ApprovalAsked):
-        _inside(log, record.inside).ask(Question(step=record.step, question=record.question))
+        question = Question(step=record.step, question=record.question, inside=record.inside, doubt=record.doubt)
+        place = _inside(log, record.inside)
+        (place.doubt if record.doubt else place.ask)(question)
     elif isinstance(record, ApprovalGiven):
         log.answer(record)
     elif isinstance(record, Compensated):

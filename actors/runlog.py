@@ -17,36 +17,14 @@ import trio
 
 from trouper.runtime import Plan, Step, maker
 
-from .outcome import ErrorInfo, Question, Replan, StepOutcome, StepStatus, Verdict
-from .records import (
-    ApprovalGiven,
-)
+from .outcome import DECLARED, ErrorInfo, Question, Replan, StepOutcome, StepStatus, Verdict
+from .outcomes import Outcomes
+from .records import ApprovalGiven
 from .tool import Effect
-
-Plainly = tuple[int, str, Mapping[str, object] | None, object, float, float, float]
-"""A step that has succeeded at once: id, action, parameters, result; when it was ready, started and ended."""
-
-NOTHING: Mapping[Any, Any] = {}
 
 _cut_off: Callable[..., StepOutcome] = maker(
     StepOutcome, "id", "action", "status", "attempts", "parameters", "error", "in_doubt", "started", "ended"
 )
-
-outcome_of: Callable[..., StepOutcome] = maker(
-    StepOutcome,
-    "id",
-    "action",
-    "status",
-    "attempts",
-    "parameters",
-    "result",
-    "ready",
-    "started",
-    "ended",
-    "waits",
-    "steps",
-)
-
 
 _FINAL = frozenset({"declined", "budget", "in_doubt"})
 """Kinds of failures that a second time would not change."""
@@ -76,28 +54,32 @@ class RunLog:
     Attributes:
         outcomes: What became of the steps that have ended, by id (inside a `for_each`: by the place of the element).
         results: The results of those that succeeded, and whatever else references may name.
-        verdicts: What the verifier has said.
         questions: What a person is asked and has not answered, by step.
         answers: What a person has answered.
         replans: The plans that were given up.
         in_doubt: Calls of ONCE tools whose effect nobody knows: never made again in this run.
+        doubts: The steps that were in hand with a ONCE tool when their program ended, and are not decided on yet.
+        decisions: What a person, or the tool itself, has said of those.
     """
 
     __slots__ = (
         "_begun",
         "_children",
-        "_outcomes",
         "_returned",
+        "_verdicts",
         "answers",
         "began",
         "deadline",
+        "decisions",
+        "declared",
+        "doubts",
         "generation",
         "given_up",
         "in_doubt",
         "inside",
         "of",
+        "outcomes",
         "owner",
-        "plainly",
         "plan",
         "questions",
         "replans",
@@ -105,7 +87,6 @@ class RunLog:
         "resumed",
         "root",
         "run_id",
-        "verdicts",
     )
 
     def __init__(self, run_id: str, plan: Plan | None, *, began: float, inside: tuple[int, ...] = ()) -> None:
@@ -126,28 +107,28 @@ class RunLog:
         self.owner: object = None
         """Of the whole run: who runs it. What another has still in hand counts for nothing."""
         self.generation: int = 1
-        self._outcomes: dict[int, StepOutcome] = {}
-        self.plainly: list[Plainly] = []
         self.results: dict[int, object] = {}
-        self.verdicts: dict[int, Verdict] = {}
+        self.outcomes: Outcomes = Outcomes(self.results)
+        self._verdicts: dict[int, Verdict] = {}
+        self.declared: list[int] = []
+        """Steps whose verdict is `DECLARED`, until somebody asks for the verdicts."""
         self.questions: dict[int, Question] = {}
         self.answers: dict[int, ApprovalGiven] = {}
         self.replans: list[Replan] = []
         self.in_doubt: list[tuple[str, Mapping[str, object]]] = []
+        self.doubts: set[int] = set()
+        self.decisions: dict[int, ApprovalGiven] = {}
         self._begun: dict[int, Begun] = {}
         self._children: dict[int, RunLog] = {}
         self._returned: dict[int, StepOutcome] = {}
 
     @property
-    def outcomes(self) -> dict[int, StepOutcome]:
-        """What became of the steps that have ended; those that are in `plainly` are made when somebody asks."""
-        if self.plainly:
-            for step, action, parameters, result, ready, started, ended in self.plainly:
-                self._outcomes[step] = outcome_of(
-                    step, action, StepStatus.OK, 1, parameters, result, ready, started, ended, NOTHING, NOTHING
-                )
-            self.plainly.clear()
-        return self._outcomes
+    def verdicts(self) -> dict[int, Verdict]:
+        """What the verifier has said."""
+        if self.declared:
+            self._verdicts.update(dict.fromkeys(self.declared, DECLARED))
+            self.declared.clear()
+        return self._verdicts
 
     def _plan_is(self, plan: Plan | None) -> None:
         self.plan: Plan | None = plan
@@ -171,6 +152,8 @@ class RunLog:
 
         A call of a ONCE tool stays what the step is known by, also while its fallback runs: it must not be made again.
         """
+        if step in self.doubts:  # it was decided that it had not happened
+            self.undoubt(step)
         first = self._begun.get(step)
         if first is None:
             self._begun[step] = Begun(attempt, action, effect, self.now() if at is None else at, parameters)
@@ -178,6 +161,25 @@ class RunLog:
             self._begun[step] = first._replace(attempt=attempt)
         else:
             self._begun[step] = Begun(attempt, action, effect, first.at, parameters)
+
+    def doubt(self, question: Question) -> None:
+        """Nobody knows whether the call that is in hand has happened: it is not made again before somebody says so."""
+        step = question.step
+        begun = self._begun[step]
+        self.doubts.add(step)
+        call = (begun.action, begun.parameters)
+        if call not in self.in_doubt:
+            self.in_doubt.append(call)
+        self.ask(question)
+
+    def undoubt(self, step: int) -> None:
+        """It is known now whether it has happened."""
+        begun = self._begun.pop(step, None)
+        self.doubts.discard(step)
+        self.decisions.pop(step, None)
+        self.questions.pop(step, None)
+        if begun is not None and (begun.action, begun.parameters) in self.in_doubt:
+            self.in_doubt.remove((begun.action, begun.parameters))
 
     def again(self, step: int) -> None:
         """The last attempt has failed and may be made again: nothing of it can be in doubt.
@@ -200,9 +202,12 @@ class RunLog:
 
     def end(self, outcome: StepOutcome, key: int | None = None) -> None:
         """What became of a step; what was written first stays."""
-        known = self.outcomes.setdefault(outcome.id if key is None else key, outcome)
+        step = outcome.id if key is None else key
+        if step in self.doubts:
+            self.undoubt(step)
+        known = self.outcomes.setdefault(step, outcome)
         if known is outcome:
-            self._count(outcome, outcome.id if key is None else key)
+            self._count(outcome, step)
 
     def _count(self, outcome: StepOutcome, key: int) -> None:
         if outcome.status is StepStatus.OK:
@@ -217,6 +222,9 @@ class RunLog:
     def correct(self, outcome: StepOutcome, key: int | None = None) -> None:
         """What became of a step, whatever was thought before: it was refuted, or a record says so."""
         step = outcome.id if key is None else key
+        if step in self.doubts:
+            self.undoubt(step)
+        self.outcomes.make()
         self.results.pop(step, None)
         self.outcomes[step] = outcome
         self._count(outcome, step)
@@ -247,8 +255,10 @@ class RunLog:
     def answer(self, answer: ApprovalGiven) -> bool:
         """A person has answered; False if nobody had asked."""
         for log in self._open():
+            if answer.inside is not None and answer.inside != log.inside:
+                continue
             if log.questions.pop(answer.step, None) is not None:
-                log.answers[answer.step] = answer
+                (log.decisions if answer.step in log.doubts else log.answers)[answer.step] = answer
                 return True
         return False
 
@@ -276,6 +286,7 @@ class RunLog:
 
     def forget(self, steps: Iterable[int]) -> None:
         """Take back what is known of these steps: they may run again."""
+        self.outcomes.make()
         for step in tuple(steps):
             for known in (
                 self.outcomes,
@@ -328,10 +339,10 @@ class RunLog:
     def take_back_failures(self) -> None:
         """Before a retry of the step that this is inside of: what succeeded stays, the rest may run again."""
         for step in [i for i, o in self.outcomes.items() if o.status is not StepStatus.OK and not o.in_doubt]:
-            for known in (self._outcomes, self.verdicts, self._begun, self._returned, self.questions):
+            for known in (self.outcomes, self.verdicts, self._begun, self._returned, self.questions):
                 known.pop(step, None)
         for step, child in self._children.items():
-            if step not in self._outcomes:
+            if step not in self.outcomes:
                 child.take_back_failures()
 
     def repeatable(self) -> bool:
@@ -363,9 +374,26 @@ class RunLog:
         """The last attempt at a step that has begun."""
         return self._begun.get(step)
 
+    def undecided(self, step: int) -> bool:
+        """Whether it has to be said first what became of that step, or of the elements of it."""
+        if step in self.doubts and step not in self.decisions:
+            return True
+        child = self._children.get(step)
+        return child is not None and child.of is not None and any(child.undecided(n) for n in child.doubts)
+
+    def cut_off_once(self) -> tuple[tuple[RunLog, int], ...]:
+        """Where a ONCE tool was in hand, or is in doubt since, and nobody has said what became of it."""
+        return tuple(
+            (log, step)
+            for log in self._family()
+            for step in log.interrupted()
+            if log._begun[step].effect is Effect.ONCE and step not in log._returned and step not in log.decisions
+        )
+
     def interrupted(self) -> tuple[int, ...]:
         """The steps that have begun and not ended."""
-        return tuple(step for step in self._begun if step not in self.outcomes)
+        known = self.outcomes.by_step
+        return tuple(step for step in self._begun if step not in known)
 
     @property
     def elapsed(self) -> float:
@@ -376,7 +404,8 @@ class RunLog:
 
     def open_questions(self) -> tuple[Question, ...]:
         """Everything that a person is asked, in this run and inside its steps."""
-        return tuple(q for log in self._open() for step, q in log.questions.items() if step not in log.outcomes)
+        found = (q for log in self._open() for step, q in log.questions.items() if step not in log.outcomes)
+        return tuple(sorted(found, key=lambda question: question.inside))
 
     def touched(self) -> tuple[int, ...]:
         """What has begun or ended here: ids of steps, or places of elements."""
@@ -407,10 +436,12 @@ class RunLog:
                 continue
             begun = self._begun[step]
             once = begun.effect is Effect.ONCE
-            if once_only and not once:
+            if once_only and (not once or step in self.doubts):
                 continue
             number = self.inside[-1] if items else step
             status = StepStatus.FAILED if once else StepStatus.CANCELLED
+            if step in self.doubts:
+                status = StepStatus.IN_DOUBT
             outcome = _cut_off(
                 number, begun.action, status, begun.attempt, begun.parameters, why, once, begun.at, self.now()
             )
@@ -435,11 +466,18 @@ class RunLog:
         for step in self.plan.steps if self.plan is not None else ():
             if step.id not in self.outcomes:
                 inner = self._children.get(step.id)
-                asked = step.id in self.questions or (inner is not None and bool(inner.open_questions()))
+                questions = inner.open_questions() if inner is not None else ()
+                doubt = step.id in self.doubts or any(question.doubt for question in questions)
+                asked = step.id in self.questions or bool(questions)
+                begun = self._begun.get(step.id) if doubt else None
                 waiting[step.id] = StepOutcome(
                     id=step.id,
                     action=step.action,
-                    status=StepStatus.WAITING,
+                    status=StepStatus.IN_DOUBT if doubt else StepStatus.WAITING,
+                    attempts=begun.attempt if begun is not None else 0,
+                    parameters=begun.parameters if begun is not None else None,
+                    started=begun.at if begun is not None else None,
+                    in_doubt=doubt,
                     reason="approval" if asked else "dependency",
                     steps=inner.with_waiting() if inner is not None and inner.plan is not None else {},
                 )

@@ -6,7 +6,7 @@ import shlex
 import shutil
 from typing import TYPE_CHECKING
 
-from trouper.actors.outcome import RunStatus
+from trouper.actors.outcome import SUSPENDED
 
 from .cli_exit import ExitCode, code_of
 from .cli_options import Call
@@ -40,15 +40,18 @@ def show_outcome(call: Call, config: Config, outcome: Outcome) -> ExitCode:
 
 def commands_of(call: Call, outcome: Outcome) -> list[str]:
     """The commands that answer what a run asks, and go on with it."""
-    if outcome.status is not RunStatus.WAITING:
+    if outcome.status not in SUSPENDED:
         return []
     common = _options(call, "config_file", "overrides")
     every = _options(call, "config_file", "overrides", "workdir", "tools")
     run = shlex.quote(outcome.run_id)
-    answers = [f"trouper approve{common} {run} {question.step}   # or with --no" for question in outcome.questions]
+    answers = [
+        f"trouper approve{common} {run} {question.address}   # {_YES[question.doubt]}" for question in outcome.questions
+    ]
     return [*answers, f"trouper resume{every} {run}"]
 
 
+_YES = {False: "or with --no", True: "it has happened; or with --no"}
 _NAMES = {"config_file": "--config", "overrides": "--set", "workdir": "--workdir", "tools": "--tools"}
 
 

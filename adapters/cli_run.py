@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from trouper.actors.outcome import RunStatus
+from trouper.actors.outcome import SUSPENDED
 
 from .cli_exit import BadInput, ExitCode, worst
 from .cli_files import read_plan, read_stdin
@@ -117,10 +117,10 @@ async def answered(session: Session, outcome: Outcome) -> Outcome:
     Cancelled: what was answered is in the journal; the run is still suspended.
     """
     asker, troupe = session.asker, session.troupe
-    while asker is not None and outcome.status is RunStatus.WAITING and outcome.questions:
+    while asker is not None and outcome.status in SUSPENDED and outcome.questions:
         for question in outcome.questions:
             ok = await asker.ask(question.question)
-            await troupe.approve(outcome.run_id, question.step, ok)
+            await troupe.approve(outcome.run_id, question.address, ok)
         outcome = await go_on(session, outcome.run_id, outcome)
     return outcome
 

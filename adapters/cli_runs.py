@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import json
+import re
 from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
@@ -21,6 +23,7 @@ from .cli_session import Session, configuration, in_session, journal_of
 from .cli_text import failure_text
 
 if TYPE_CHECKING:
+    from trouper.actors.outcome import Outcome
     from trouper.actors.run_history import History
 
     from .journal_files import FileJournal, Glance
@@ -241,30 +244,71 @@ async def find_run(journal: FileJournal, run_id: str) -> str:
 
 
 # ------------------------------------------------------------------ approve and resume
+def _address(_: click.Context, __: click.Parameter, value: str) -> int | str:
+    """A step by its id, or by its address inside of others."""
+    if re.fullmatch(r"\d{1,18}", value):
+        return int(value)
+    if re.fullmatch(r"\d{1,18}(\.\d{1,18}){1,64}", value):
+        return value
+    raise click.BadParameter(f"{value!r} is no step: give its id, or its address such as 3.1.7.")
+
+
+def _is_doubt(outcome: Outcome, step: int | str) -> bool:
+    """Whether what is asked about that step is whether it has happened."""
+    asked = [q for q in outcome.questions if str(step) in {q.address, str(q.step)}]
+    return asked[0].doubt if asked else True  # a run that was killed asks only when somebody goes on with it
+
+
 @click.command()
 @click.argument("run_id", metavar="RUN")
-@click.argument("step", metavar="STEP", type=click.IntRange(0))
-@click.option("--no", "declined", is_flag=True, help="The step may not run; what depends on it is skipped.")
+@click.argument("step", metavar="STEP", callback=_address)
+@click.option("--no", "declined", is_flag=True, help="The step may not run; one in doubt has not happened.")
 @click.option("--note", metavar="TEXT", help="Why, for whoever reads the outcome.")
+@click.option("--result", metavar="JSON", help="What a step in doubt that has happened gave; null otherwise.")
 @with_options("config", "set", "json", "quiet")
-def approve(call: Call, run_id: str, step: int, *, declined: bool, note: str | None) -> ExitCode:
-    """Answer what RUN asks about STEP: yes, or with --no the contrary. `trouper resume` then goes on."""
-    work = functools.partial(_approve, run_id=run_id, step=step, ok=not declined, note=note)
-    return in_session(call, work)
+def approve(
+    call: Call, run_id: str, step: int | str, *, declined: bool, note: str | None, result: str | None
+) -> ExitCode:
+    """Answer what RUN asks about STEP: yes, or with --no the contrary. `trouper resume` then goes on.
+
+    STEP is its id, or its address inside of other steps, such as 3.1.7. Of a step that is in doubt yes means that it
+    has happened, and --no that it has not: it is run then.
+    """
+    answer = _Answer(ok=not declined, note=note, result=_result_of(result))
+    return in_session(call, functools.partial(_approve, run_id=run_id, step=step, answer=answer))
 
 
-async def _approve(session: Session, run_id: str, step: int, ok: bool, note: str | None) -> ExitCode:
-    call, journal = session.call, session.journal
+@attrs.frozen(kw_only=True)
+class _Answer:
+    ok: bool
+    note: str | None
+    result: object
+
+
+def _result_of(text: str | None) -> object:
+    try:
+        return json.loads(text) if text is not None else None
+    except ValueError as error:
+        raise BadInput(f"--result is no JSON: {error}") from error
+
+
+async def _approve(session: Session, run_id: str, step: int | str, answer: _Answer) -> ExitCode:
+    from trouper.actors.outcome import RunStatus
+
+    call, journal, ok = session.call, session.journal, answer.ok
     run_id = await _free_run(journal, run_id)
-    await session.troupe.approve(run_id, step, ok, note)
+    before = (await _kept(journal, run_id)).history
+    doubt = before is not None and before.outcome.status is RunStatus.IN_DOUBT and _is_doubt(before.outcome, step)
+    await session.troupe.approve(run_id, step, ok, answer.note, result=answer.result)
     history = (await _kept(journal, run_id)).history
     left = history.outcome.questions if history is not None else ()
     if call.as_json:
         told = [question.as_json() for question in left]
         call.results.json({"ok": True, "run_id": run_id, "step": step, "approved": ok, "questions": told})
     else:
-        open_ = f"; it still asks about step {', '.join(str(q.step) for q in left)}" if left else ""
-        call.results.text(f"Step {step} of {run_id} {'may run' if ok else 'was declined'}{open_}.")
+        open_ = f"; it still asks about step {', '.join(q.address for q in left)}" if left else ""
+        said = ("has happened", "has not happened") if doubt else ("may run", "was declined")
+        call.results.text(f"Step {step} of {run_id} {said[not ok]}{open_}.")
         if not left and not call.quiet:
             tell(f"go on with: trouper resume {run_id}   # and the --tools that it was begun with")
     return ExitCode.SUCCESS

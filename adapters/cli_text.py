@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 
-from trouper.actors.outcome import Outcome, RunStatus, StepStatus, VerdictKind
+from trouper.actors.outcome import SUSPENDED, Outcome, RunStatus, StepStatus, VerdictKind
 from trouper.runtime import Plan, Step
 
 MOST_STEPS = 200
@@ -63,10 +63,11 @@ def _ids(ids: Sequence[int]) -> str:
 
 
 def _failure_lines(outcome: Outcome) -> Iterator[str]:
-    if outcome.status is RunStatus.WAITING:
-        asks = "the run waits for a person:" if outcome.questions else "the run is suspended; what it asked is answered"
-        yield asks
-        yield from (f"  step {question.step}: {question.question}" for question in outcome.questions)
+    if outcome.status in SUSPENDED:
+        doubt = outcome.status is RunStatus.IN_DOUBT
+        waits = "the run is in doubt; say what has happened:" if doubt else "the run waits for a person:"
+        yield waits if outcome.questions else "the run is suspended; what it asked is answered"
+        yield from (f"  step {question.address}: {question.question}" for question in outcome.questions)
     elif outcome.status is not RunStatus.SUCCESS:
         why = f": {outcome.error.message}" if outcome.error is not None else ""
         yield f"the run {outcome.status.value.replace('_', ' ')}{why}" if why else f"the run: {outcome.status.value}"
@@ -74,7 +75,7 @@ def _failure_lines(outcome: Outcome) -> Iterator[str]:
         told = outcome.error is not None and step.error is not None and step.error.message in outcome.error.message
         if step.status is StepStatus.FAILED and step.error is not None and not told:
             yield f"step {step.id} ({step.action}) failed: {step.error.message}"
-        if step.in_doubt:
+        if step.in_doubt and outcome.status is not RunStatus.IN_DOUBT:
             yield f"step {step.id} ({step.action}) is in doubt: it was interrupted, its effect may have happened or not"
     for i, verdict in outcome.verdicts.items():
         if verdict.verdict is VerdictKind.REFUTED and outcome.status is not RunStatus.FAILED:

@@ -41,10 +41,11 @@ def test_a_person_reads_one_line_each_with_advice_where_it_is_needed(here):
 
     assert said.code == 1
     lines = said.out.splitlines()
-    (at,) = [n for n, line in enumerate(lines) if line.startswith("FAIL")]
+    at, beside = [n for n, line in enumerate(lines) if line.startswith("FAIL")]
     assert "memory" in lines[at]
     assert lines[at + 1].strip() == "-> set memory.path to a file that you may write"
-    assert all(line.startswith("ok") for n, line in enumerate(lines) if n not in {at, at + 1})
+    assert "documents" in lines[beside]  # they are kept beside the memory
+    assert all(line.startswith("ok") for n, line in enumerate(lines) if n not in {at, at + 1, beside, beside + 1})
 
 
 def test_what_is_there_and_no_memory_is_found_out(here):
@@ -134,3 +135,14 @@ def test_all_findings_count_as_the_worst_of_them():
     assert doctor.worst_of([one]) == "ok"
     assert doctor.worst_of([two, one]) == "warn"
     assert doctor.worst_of([one, three, two]) == "fail"
+
+
+def test_the_documents_are_looked_at_too(here):
+    (here.cwd / "a.txt").write_text("The gate is green.\n")
+    before = here("doctor", "--json")
+    here("index", "a.txt", "--quiet")
+
+    after = here("doctor", "--json")
+
+    assert "(will be made)" in findings(before)["documents"]["detail"]
+    assert "(1 passages of 1 files)" in findings(after)["documents"]["detail"]

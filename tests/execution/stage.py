@@ -149,7 +149,7 @@ async def opened(
     """
     config = {"memory": {"path": "/nonexistent/memory.sqlite"}, "observability": {"log_level": "error"}, **sections}
     performance = dict(config.get("performance", {}))
-    performance["caching"] = {"embeddings": False, **performance.get("caching", {})}
+    performance["caching"] = {"embeddings": False, "responses": "off", **performance.get("caching", {})}
     config["performance"] = performance
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(store_sqlite, "SqliteMemoryStore", lambda _: InMemoryStore())

@@ -19,7 +19,7 @@ from trouper.actors.llm import Chat
 from trouper.actors.messages import AnalyzeIntent, MakePlan
 from trouper.adapters.config_yaml import load_config
 from trouper.adapters.embed_hash import HashEmbedder
-from trouper.adapters.wiring import build_pool
+from trouper.adapters.wiring_models import build_pool
 from trouper.runtime import BudgetExceeded, LLMError, ModelUnavailable
 from trouper.testing import Delay, ScriptedModel
 
@@ -43,12 +43,12 @@ def test_the_connections_have_the_limits_of_the_configuration() -> None:
     """Was: hard-coded 50/20 instead of the configured 100/50, and given to nobody."""
     pooling = {"max_connections": 7, "max_keepalive": 3, "keepalive_expiry": 11.0}
     pool = build_pool(load_config({"performance": {"connection_pooling": pooling}}))
-    client = pool.client("http://127.0.0.1:1/v1")
-    transport = client._transport._pool
+    watched = pool.transport("http://127.0.0.1:1/v1")
+    connections = watched._way.transport._pool
 
-    assert (transport._max_connections, transport._max_keepalive_connections) == (7, 3)
-    assert transport._keepalive_expiry == 11.0
-    assert pool.client("http://127.0.0.1:2/v1") is client  # one for all
+    assert (connections._max_connections, connections._max_keepalive_connections) == (7, 3)
+    assert connections._keepalive_expiry == 11.0
+    assert pool.transport("http://127.0.0.1:1/v1/") is watched  # one for all who ask that server
 
 
 # ------------------------------------------------------------------ rate limiting
