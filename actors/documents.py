@@ -10,6 +10,7 @@ a passage is quoted with its place, and nothing in it is an instruction to anybo
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Callable, Mapping, Sequence
 
@@ -38,6 +39,7 @@ from .protocols import (
     KnownDocument,
     NewDocument,
     PassageRow,
+    Priority,
     ReadDocument,
     SkippedFile,
     Vector,
@@ -53,6 +55,9 @@ BREADTH = 4
 """How many times `k` passages each of the two searches gives, before they are put together."""
 GROUP = 4
 """How many batches of embeddings are asked for, and then written, at once."""
+
+CUT_HERE = 20_000
+"""Characters of a text that is cut in the event loop: two or three milliseconds."""
 
 _TRIES = 3
 
@@ -142,6 +147,7 @@ class Documents(Actor):
         index: Callable[[int], VectorIndex],
         *,
         embedder: str,
+        as_query: Callable[[str], str] | None = None,
         chunking: Chunking | None = None,
         batch_size: int = 100,
     ) -> None:
@@ -152,6 +158,7 @@ class Documents(Actor):
             source: Where files are found and read.
             index: Makes an empty index for vectors of so many numbers.
             embedder: The name of the vector space that the batcher's embedder makes.
+            as_query: How the embedder wants a question to be put, if not as it is.
             chunking: How files are cut.
             batch_size: How many passages are embedded in one call.
         """
@@ -159,6 +166,7 @@ class Documents(Actor):
         self._source = source
         self._new_index = index
         self._embedder = embedder
+        self._as_query = as_query
         self._chunking = chunking if chunking is not None else Chunking()
         self._group = batch_size * GROUP
         self._index: VectorIndex | None = None
@@ -190,7 +198,7 @@ class Documents(Actor):
         for number, file in enumerate(found.files, 1):
             read = await self._source.read(file.path, unless=self._still_good(known.get(file.path)))
             if isinstance(read, ReadDocument):
-                waiting.append((number, read, chunks_of(read.text, read.shape, self._chunking, pages=read.pages)))
+                waiting.append((number, read, await self._cut(read)))
                 if sum(len(chunks) for _, _, chunks in waiting) >= self._group:
                     report = _added(report, await self._write(waiting))
                     waiting = []
@@ -211,12 +219,19 @@ class Documents(Actor):
         removed = await self._store.remove([path]) if path in known else 0
         return attrs.evolve(report, skipped=(*report.skipped, read), removed=report.removed + removed)
 
+    async def _cut(self, read: ReadDocument) -> list[Chunk]:
+        """The passages of a file; cutting a large one would hold up everybody, so a thread does it."""
+        if len(read.text) <= CUT_HERE:
+            return chunks_of(read.text, read.shape, self._chunking, pages=read.pages)
+        cut = functools.partial(chunks_of, read.text, read.shape, self._chunking, pages=read.pages)
+        return await trio.to_thread.run_sync(cut, abandon_on_cancel=True)
+
     async def _write(self, waiting: Sequence[tuple[int, ReadDocument, list[Chunk]]]) -> IndexReport:
         """Embed the passages of some files and put all of it into the store."""
         texts = [_embedded_text(chunk) for _, _, chunks in waiting for chunk in chunks]
         vectors: list[Vector | None] = []
         for start in range(0, len(texts), self._group):
-            vectors += await self._vectors(texts[start : start + self._group])
+            vectors += await self._vectors(texts[start : start + self._group], "background")
         left = iter(vectors)
         documents = [
             NewDocument(
@@ -232,9 +247,9 @@ class Documents(Actor):
             self._tell_file(read.path, number, len(chunks))
         return IndexReport(indexed=len(waiting), passages=len(vectors), unembedded=vectors.count(None))
 
-    async def _vectors(self, texts: Sequence[str]) -> list[Vector | None]:
+    async def _vectors(self, texts: Sequence[str], priority: Priority) -> list[Vector | None]:
         """A vector for each text, None for one that has none: it is found by its words."""
-        each = await self._ask(tuple(texts))
+        each = await self._ask(tuple(texts), priority)
         return [None if isinstance(one, LLMError) else one for one in each]
 
     def _still_good(self, known: KnownDocument | None) -> bytes | None:
@@ -271,7 +286,8 @@ class Documents(Actor):
     async def _nearest(self, query: str, k: int) -> tuple[tuple[int, float], ...]:
         """The passages that mean most nearly the same; none if the query cannot be embedded, which is logged."""
         try:
-            (vector,) = await self._vectors([query])
+            asked = query if self._as_query is None else self._as_query(query)
+            (vector,) = await self._vectors([asked], "interactive")
         except (LLMError, DocumentsFailed) as error:
             log.warning("[DOCUMENTS] searching by words only: %s", error)
             return ()
@@ -301,11 +317,11 @@ class Documents(Actor):
         return await self._store.counts()
 
     # ------------------------------------------------------------ beside it
-    async def _ask(self, texts: tuple[str, ...]) -> tuple[Vector | LLMError, ...]:
+    async def _ask(self, texts: tuple[str, ...], priority: Priority) -> tuple[Vector | LLMError, ...]:
         """Ask the batcher; embedding has no effects, so a crash there is survived by asking again."""
         for last in (False,) * (_TRIES - 1) + (True,):
             try:
-                return await self._batcher.ask(EmbedEach(texts))
+                return await self._batcher.ask(EmbedEach(texts, priority=priority))
             except ActorCrashed as error:
                 if last:
                     raise _no_vectors(len(texts), error) from error

@@ -16,6 +16,7 @@ import attrs
 from trouper.runtime import Seconds, ServerLimits
 
 from .chunking import Chunk, Shape
+from .memory_data import MemoryFilter, MemoryRow, NewMemory, Selection, StoreStatistics
 from .tool_context import ToolContext
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -181,6 +182,15 @@ class Embedder(Protocol):
         ...
 
 
+@runtime_checkable
+class QueryingEmbedder(Embedder, Protocol):
+    """Port: an embedder that wants a question to be put in another way than what is to be found."""
+
+    def as_query(self, text: str) -> str:
+        """The text to embed for a question."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class EmbedReply:
     """Vectors that cost something: one a text, in order, and what the server counted."""
@@ -200,9 +210,17 @@ class MeteredEmbedder(Embedder, Protocol):
 
 
 class VectorIndex(Protocol):
-    """Port: nearest neighbours by inner product, ids given by the caller. A rebuildable cache, never the truth."""
+    """Port: nearest neighbours by inner product, ids given by the caller. A rebuildable cache, never the truth.
+
+    For one owner, who does not change it while it is searched or saved.
+    """
 
     dim: int
+
+    @property
+    def kind(self) -> str:
+        """How it is built: `flat`, `fp16`, `ivf`, `hnsw`, `numpy`."""
+        ...
 
     def add(self, ids: Sequence[int], vectors: Sequence[Vector]) -> None:
         """Add; an id that is there already is replaced."""
@@ -212,16 +230,48 @@ class VectorIndex(Protocol):
         """Remove; gives how many were there."""
         ...
 
-    def search(self, vector: Vector, k: int) -> tuple[tuple[int, float], ...]:
-        """At most `k` pairs of id and score, best first; equal scores by smaller id."""
+    def search(self, vector: Vector, k: int, among: Selection | None = None) -> tuple[tuple[int, float], ...]:
+        """At most `k` pairs of id and score, best first; equal scores by smaller id.
+
+        With `among` only those ids are looked at: none of the others takes a place from them.
+        """
+        ...
+
+    def scores(self, vector: Vector, ids: Sequence[int]) -> dict[int, float]:
+        """The score of each of `ids` that is inside."""
+        ...
+
+    def alike(self, ids: Sequence[int]) -> tuple[tuple[float, ...], ...]:
+        """How alike these are, a row for each; all of them must be inside."""
         ...
 
     def ids(self) -> frozenset[int]:
         """The ids inside."""
         ...
 
+    def __contains__(self, number: int) -> bool: ...
+
+    def outgrown(self) -> bool:
+        """Whether another kind would suit this number of vectors better."""
+        ...
+
+    def successor(self) -> Callable[[], VectorIndex]:
+        """What makes an index of the kind that suits, with the vectors that are inside now.
+
+        What is given may compute for minutes and does not touch this index any more.
+        """
+        ...
+
     def save(self, path: str, *, stamp: str = "") -> None:
         """Write atomically, with a checksum and `stamp` beside it. Raises `MemoryFailed`."""
+        ...
+
+    def erase_at(self, path: str) -> None:
+        """Remove the snapshot there, if there is one. Raises `MemoryFailed`."""
+        ...
+
+    def stamp_at(self, path: str) -> str | None:
+        """With which stamp the snapshot there was saved, None if there is none; it may not be whole."""
         ...
 
     def load(self, path: str, *, stamp: str = "") -> bool:
@@ -229,19 +279,6 @@ class VectorIndex(Protocol):
         ...
 
     def __len__(self) -> int: ...
-
-
-@attrs.frozen(kw_only=True)
-class MemoryRow:
-    """One memory as the store has it."""
-
-    id: int
-    content: str
-    created: float
-    meta: Mapping[str, object] = attrs.field(factory=dict)
-    vector: Vector | None = None
-    """The embedding, if it was made by the embedder called `embedder`."""
-    embedder: str = ""
 
 
 @attrs.frozen
@@ -257,34 +294,101 @@ class Generation:
 
 
 class MemoryStore(Protocol):
-    """Port: the truth about memories (SQLite). Each method is one transaction, durable when it returns."""
+    """Port: the truth about memories (SQLite). Each method is one transaction, durable when it returns.
 
-    async def add(self, rows: Sequence[tuple[str, Mapping[str, object], Vector, str]]) -> tuple[int, ...]:
-        """Insert `(content, meta, vector, embedder)`; the same content again gives the old id. Ids in order."""
+    All raise `MemoryFailed`. Ids grow and are never used twice; the vector of an id never changes.
+    """
+
+    async def add(self, rows: Sequence[NewMemory]) -> tuple[int, ...]:
+        """Put memories in, all or none; ids in order.
+
+        One whose text is there keeps its id and what it says, and lives as long as the longer of both; one that is
+        there but superseded or expired begins anew under its old id. Raises `MemoryRefused`.
+        """
+        ...
+
+    async def supersede(self, ids: Sequence[int], row: NewMemory) -> int:
+        """Put `row` in, in the place of others, which are kept and not found any more. Raises `MemoryRefused`."""
         ...
 
     async def get(self, ids: Sequence[int]) -> tuple[MemoryRow, ...]:
         """The rows that exist, in the order asked."""
         ...
 
-    async def all_rows(self) -> tuple[MemoryRow, ...]:
-        """Every row, oldest first (to rebuild an index)."""
+    async def page(self, after: int, limit: int, meant: MemoryFilter) -> tuple[MemoryRow, ...]:
+        """At most `limit` memories that are meant, whose ids are larger than `after`, by id."""
+        ...
+
+    async def select(self, meant: MemoryFilter) -> Selection:
+        """The ids of what is meant, now."""
+        ...
+
+    async def find_words(self, query: str, limit: int, meant: MemoryFilter) -> tuple[tuple[int, float], ...]:
+        """At most `limit` memories that are meant and share words with `query`: id and score (0 to 1), best first."""
+        ...
+
+    async def mark_superseded(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Let the second of each pair stand for the first; pairs that are not both there are passed over."""
         ...
 
     async def set_vectors(self, rows: Sequence[tuple[int, Vector, str]]) -> None:
-        """Replace `(id, vector, embedder)`: after a change of embedder."""
+        """Store `(id, vector, embedder)`; what is gone is passed over, and so is a vector that is there."""
+        ...
+
+    async def drop_vectors(self, embedder: str, dim: int) -> None:
+        """Let the vectors of an embedder go."""
+        ...
+
+    async def vector_ids(self, embedder: str, dim: int) -> tuple[int, ...]:
+        """The ids that have a vector of this embedder and length."""
+        ...
+
+    async def vectors(self, embedder: str, dim: int, after: int, limit: int) -> Sequence[tuple[int, Vector]]:
+        """At most `limit` of those vectors whose ids are larger than `after`, by id."""
+        ...
+
+    async def vectors_of(self, embedder: str, dim: int, ids: Sequence[int]) -> Sequence[tuple[int, Vector]]:
+        """Those vectors of these memories, as far as there are any."""
+        ...
+
+    async def without_vector(self, embedder: str, dim: int, after: int, limit: int) -> tuple[tuple[int, str], ...]:
+        """At most `limit` memories that have no such vector, whose ids are larger than `after`: id and text."""
+        ...
+
+    async def embedders(self) -> Mapping[tuple[str, int], int]:
+        """How many vectors there are by embedder and dimension."""
+        ...
+
+    async def count_uses(self, uses: Mapping[int, int]) -> None:
+        """Add to how often memories were recalled. No change of what is found: the generation stays."""
+        ...
+
+    async def expired(self, limit: int) -> tuple[int, ...]:
+        """At most `limit` memories whose time has passed."""
         ...
 
     async def delete(self, ids: Sequence[int]) -> int:
-        """Erase; gives how many were there."""
+        """Erase; gives how many were there. `scrub` afterwards."""
+        ...
+
+    async def scrub(self) -> None:
+        """See to it that no file holds a byte of what was erased. Does nothing if nothing was."""
         ...
 
     async def count(self) -> int:
-        """How many there are."""
+        """How many there are, dead ones too."""
         ...
 
     async def generation(self) -> Generation:
-        """Which state this is: an index saved at another one is stale."""
+        """Which state this is: what was derived from another one is stale."""
+        ...
+
+    async def knows(self, state: Generation) -> bool:
+        """Whether the store was in this state before; False for one that it does not remember."""
+        ...
+
+    async def statistics(self) -> StoreStatistics:
+        """What there is."""
         ...
 
     async def aclose(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 import attrs
 
-from trouper.runtime import Actor, Backoff, Budget, ChildSpec, Journal, SupervisorSpec, TokenBucket
+from trouper.runtime import Actor, Backoff, BreakerRules, Budget, ChildSpec, Journal, RateBooks, SupervisorSpec
 
 from .batcher import Batching, EmbeddingBatcher
 from .catalogue import Catalogue
@@ -23,22 +23,26 @@ from .intent import IntentAnalyst
 from .limiter import Limiter
 from .llm import LLMDoor
 from .memory import Memory, MemoryDefaults
-from .model_spending import Prices
+from .memory_conversation import shortened
+from .model_routes import ModelEntry
 from .orchestrator import MemoryUpdates, Orchestrator
 from .permissions import PermissionPolicy
 from .planner import Planner, PlannerMode
 from .protocols import (
-    ChatModel,
     DocumentSource,
     DocumentStore,
     Embedder,
     EmbeddingCache,
     Evidence,
     MemoryStore,
+    QueryingEmbedder,
+    SpendLog,
     VectorIndex,
 )
+from .response_cache import ResponseCache, ResponseCaching, ResponseStore
 from .router import Router
 from .run_place import ParallelExecution, Verification
+from .tokens import TokenEstimates
 from .tool import Tool
 from .tool_place import BARE, ToolPlace
 from .verifier import Verifier
@@ -48,7 +52,10 @@ from .verifier import Verifier
 class Ports:
     """The outside world as the cast sees it."""
 
-    model: ChatModel
+    models: Mapping[str, ModelEntry]
+    """By name; the roles of `Settings` name them."""
+    servers: tuple[ChildSpec, ...] = ()
+    """Actors that serve models; they are started first."""
     embedder: Embedder
     store: MemoryStore
     new_index: Callable[[int], VectorIndex]
@@ -56,6 +63,16 @@ class Ports:
     snapshot: str | None
     """Where the index is written down."""
     cache: EmbeddingCache | None
+    spend: SpendLog | None = None
+    """Where what was spent of rate limits outlives the process."""
+    estimates: TokenEstimates = attrs.field(factory=TokenEstimates)
+    """How many tokens a text is; one for everybody, because it learns."""
+    summarise: Callable[[str], str] = shortened
+    """A summary of a conversation in plain code."""
+    former: Callable[[str], Embedder | None] | None = None
+    """An embedder by the name of its vectors, for memories that another one has made."""
+    responses: ResponseStore | None = None
+    """Where answers of models outlive the process."""
     documents: DocumentStore
     files: DocumentSource
     """What may be indexed."""
@@ -78,16 +95,23 @@ class Settings:
     runs: RunSettings = attrs.field(factory=RunSettings)
     budget: Budget = attrs.field(factory=Budget)
     warn_at: float = 0.8
-    prices: Prices = attrs.field(factory=Prices)
     approval_wait: float = 0.0
     tool_place: ToolPlace = BARE
     secrets: tuple[str, ...] = ()
     """Texts that nobody but a tool may see."""
-    bucket: TokenBucket | None = None
-    """What was spent: one for all incarnations of the limiter. None: no limit."""
+    books: RateBooks | None = None
+    """Rate limits, and what was spent of them: the same for all incarnations of the limiter. None: no limits."""
+    roles: Mapping[str, tuple[str, ...]] = attrs.field(factory=dict)
+    """Whom each role asks, in order."""
+    breaker: BreakerRules | None = None
+    responses: ResponseCaching = "off"
+    responses_ttl: float | None = None
+    model_summaries: bool = False
+    """Whether a model is asked for summaries of conversations."""
+    model_verdicts: bool = False
+    """Whether a model is asked what the rules cannot verify."""
     max_parallel_llm_calls: int = 3
     max_llm_retries: int = 2
-    max_tokens: int | None = None
     batching: Batching = attrs.field(factory=Batching)
     memory: MemoryDefaults = attrs.field(factory=MemoryDefaults)
     chunking: Chunking = attrs.field(factory=Chunking)
@@ -106,14 +130,29 @@ def cast(tools: Mapping[str, Tool], ports: Ports, settings: Settings) -> Supervi
         return ChildSpec(id=name, start=make, backoff=settings.backoff)
 
     make = functools.partial
+    responses = None
+    if settings.responses != "off":
+        responses = ResponseCache(ports.responses, mode=settings.responses, ttl=settings.responses_ttl)
     door = make(
         LLMDoor,
-        ports.model,
+        ports.models,
+        roles=settings.roles,
         max_parallel=settings.max_parallel_llm_calls,
         max_retries=settings.max_llm_retries,
-        max_tokens=settings.max_tokens,
-        prices=settings.prices,
+        breaker=settings.breaker,
+        responses=responses,
+        estimates=ports.estimates,
     )
+    batcher = make(
+        EmbeddingBatcher,
+        ports.embedder,
+        cache=ports.cache,
+        batching=settings.batching,
+        limiter="limiter",
+        door="llm",
+        estimates=ports.estimates,
+    )
+    as_query = ports.embedder.as_query if isinstance(ports.embedder, QueryingEmbedder) else None
     memory = make(
         Memory,
         ports.store,
@@ -121,6 +160,10 @@ def cast(tools: Mapping[str, Tool], ports: Ports, settings: Settings) -> Supervi
         embedder=ports.embedder.name,
         snapshot=ports.snapshot,
         defaults=settings.memory,
+        former=ports.former,
+        as_query=as_query,
+        model_summaries=settings.model_summaries,
+        summarise=ports.summarise,
     )
     documents = make(
         Documents,
@@ -128,6 +171,7 @@ def cast(tools: Mapping[str, Tool], ports: Ports, settings: Settings) -> Supervi
         ports.files,
         ports.new_index,
         embedder=ports.embedder.name,
+        as_query=as_query,
         chunking=settings.chunking,
         batch_size=settings.document_batch,
     )
@@ -152,20 +196,22 @@ def cast(tools: Mapping[str, Tool], ports: Ports, settings: Settings) -> Supervi
         journal=ports.journal,
         budget=settings.budget,
         warn_at=settings.warn_at,
+        secrets=settings.secrets,
     )
     return SupervisorSpec(
         intensity=settings.intensity,
         period=settings.period,
         children=[
-            child("limiter", make(Limiter, settings.bucket)),
+            *ports.servers,
+            child("limiter", make(Limiter, settings.books, spend=ports.spend)),
             child("llm", door),
-            child("batcher", make(EmbeddingBatcher, ports.embedder, cache=ports.cache, batching=settings.batching)),
+            child("batcher", batcher),
             child("memory", memory),
             child("documents", documents),
             child("catalogue", make(Catalogue, tools, cache=settings.cache_catalogue)),
             child("intent", IntentAnalyst),
             child("router", make(Router, tuple(tools))),
-            child("verifier", make(Verifier, tools, ports.evidence)),
+            child("verifier", make(Verifier, tools, ports.evidence, model="llm" if settings.model_verdicts else None)),
             child("planner", planner),
             child("executor", executor),
             child("orchestrator", orchestrator),

@@ -15,13 +15,16 @@ from trouper.runtime import (
     Plan,
     PlanError,
     PlanSource,
+    Seconds,
     SupervisorRef,
     System,
     parse_plan,
 )
 
 from .documents import IndexDocuments, IndexReport, Passage, SearchDocuments
-from .memory import Forget, Recall, Recalled, Remember
+from .memories import Memories, Where
+from .memory_data import FACT
+from .memory_messages import Recalled, Remembered
 from .messages import Approve, Execute, MakePlan, Planned, ResumeRun, RunPlan, RunText, Settle
 from .orchestrator import check_goal
 from .outcome import ErrorInfo, Outcome, RunStatus
@@ -183,14 +186,20 @@ class Troupe:
             raise found[0]
         return found[0]
 
-    async def approve(self, run_id: str, step_id: int, ok: bool, note: str | None = None) -> None:
+    async def approve(
+        self, run_id: str, step_id: int | str, ok: bool, note: str | None = None, *, result: object = None
+    ) -> None:
         """Answer the question about a step. A run that waits here goes on at once, a suspended one on `resume`.
+
+        `step_id` is the id of the step, or the address of the question where it is inside of others. Where the step is
+        in doubt, `ok` says whether it has happened, and `result` what it gave.
 
         Raises:
             UnknownRun: there is no such run.
             NotWaiting: it does not ask about that step.
         """
-        await self._orchestrator.ask(Approve(run_id=run_id, step=step_id, ok=ok, note=note), timeout=self.timeout)
+        message = Approve(run_id=run_id, step=step_id, ok=ok, note=note, result=result)
+        await self._orchestrator.ask(message, timeout=self.timeout)
 
     async def resume(
         self, run_id: str | None = None, *, timeout: float | None = None, budget: Budget | None = None
@@ -208,18 +217,51 @@ class Troupe:
         message = ResumeRun(run_id=run_id, timeout=limit, budget=budget)
         return await self._orchestrator.ask(message, timeout=limit + self._grace)
 
-    async def remember(self, texts: str | Sequence[str], meta: Mapping[str, object] | None = None) -> tuple[int, ...]:
-        """Store facts; gives their ids. The same text again gives the old id. Cancelled: all or none were stored."""
-        given = (texts,) if isinstance(texts, str) else tuple(texts)
-        return await self._memory.ask(Remember(texts=given, meta={"kind": "fact", **(meta or {})}))
+    @property
+    def memories(self) -> Memories:
+        """The memory with all that it can do; `memories.of("anna")` is the part of it that belongs to one user."""
+        return Memories(self._memory)
 
-    async def recall(self, query: str, k: int | None = None) -> tuple[Recalled, ...]:
-        """The facts nearest in meaning to `query`, best first, at most `k` (`memory.k` if None)."""
-        return await self._memory.ask(Recall(query=query, k=k, kinds=("fact",)))
+    async def remember(
+        self,
+        texts: str | Sequence[str],
+        meta: Mapping[str, object] | None = None,
+        *,
+        namespace: str | None = None,
+        category: str | None = None,
+        tags: Sequence[str] = (),
+        ttl: Seconds | None = None,
+    ) -> Remembered:
+        """Store facts; gives their ids. The same text again gives the old id. Cancelled: all or none were stored.
 
-    async def forget(self, ids: Sequence[int]) -> int:
-        """Erase memories for good; gives how many there were."""
-        return await self._memory.ask(Forget(ids=tuple(ids)))
+        `memories.remember` takes more: salience and its half-life, what to do with near duplicates.
+        """
+        memories = Memories(self._memory, namespace)
+        return await memories.remember(texts, meta, category=category, tags=tags, ttl=ttl)
+
+    async def recall(
+        self,
+        query: str,
+        k: int | None = None,
+        *,
+        namespace: str | None = None,
+        categories: Sequence[str] = (FACT,),
+        tags: Sequence[str] = (),
+        where: Where | None = None,
+    ) -> tuple[Recalled, ...]:
+        """The facts that fit `query` best, best first, at most `k` (`memory.k` if None), of one namespace only.
+
+        `memories.recall` takes more: variety, recency, how much something matters, what was superseded.
+        """
+        memories = Memories(self._memory, namespace)
+        return await memories.recall(query, k, categories=categories, tags=tags, where=where)
+
+    async def forget(
+        self, ids: int | Sequence[int] | None = None, *, namespace: str | None = None, where: Where | None = None
+    ) -> int:
+        """Erase memories for good: by id, by their metadata, or (with nothing but `namespace`) a whole namespace."""
+        everything = ids is None and not where and namespace is not None
+        return await Memories(self._memory, namespace).forget(ids, where=where, everything=everything)
 
     async def index_documents(self, paths: str | Sequence[str], *, timeout: float = MOST_INDEXING) -> IndexReport:
         """Bring the index of documents up to date with the files at and below `paths`, within `timeout` seconds.

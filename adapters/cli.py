@@ -11,11 +11,12 @@ import click
 
 from trouper._version import __version__
 
+from .cli_bench import bench
 from .cli_demo import demo
 from .cli_doctor import doctor
 from .cli_documents import index, search
 from .cli_exit import ExitCode
-from .cli_memory import recall, remember
+from .cli_memory import forget, memory, recall, remember
 from .cli_output import complain
 from .cli_plans import check, plan
 from .cli_run import exec_
@@ -34,7 +35,7 @@ def trouper() -> None:
 
 
 _RUNS = (run_command, plan, check, exec_, runs, show, approve, resume)
-for _command in (*_RUNS, remember, recall, index, search, demo, doctor):
+for _command in (*_RUNS, remember, recall, forget, memory, index, search, demo, bench, doctor):
     trouper.add_command(_command)
 
 

@@ -90,6 +90,7 @@ class Caching:
     prompt_templates: bool = flag(default=True)
     embeddings: bool = flag(default=True)
     embeddings_half: bool = flag(default=False)
+    responses_on_disk: bool = flag(default=False)
     responses_ttl: float = real(86_400.0, low=0, high=3_153_600_000, above=True)
     responses: Literal["off", "deterministic", "all"] = text("deterministic", choices=("off", "deterministic", "all"))
 
@@ -150,6 +151,7 @@ class LlmModel:
     model: str | None = text(None)
     timeout: float | None = real(None, low=0, high=3600, above=True)
     max_tokens: int | None = whole(None, low=1, high=10_000_000)
+    tokenizer: str | None = text(None)
     prices: Prices = section(Prices)
     charge: Charge | None = text(None, choices=CHARGES)
     rpm_limit: int | None = whole(None, low=1, high=1_000_000_000)
@@ -184,6 +186,7 @@ class Llm:
     timeout: float = real(60.0, low=0, high=3600, above=True)
     max_retries: int = whole(2, low=0, high=20)
     max_tokens: int | None = whole(None, low=1, high=10_000_000)
+    tokenizer: str | None = text(None)
     prices: Prices = section(Prices)
     charge: Charge = text("auto", choices=CHARGES)
     rpm_limit: int | None = whole(None, low=1, high=1_000_000_000)

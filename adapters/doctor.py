@@ -14,16 +14,20 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import attrs
 import trio
 
-from trouper.runtime import LLMError, MemoryFailed, Seconds
+from trouper.runtime import DocumentsFailed, LLMError, MemoryFailed, Seconds
 
-from .config_model import Config
+from .config_model import DEFAULT_MODEL, Config
 from .embed_choice import EmbedderChoice, choose_embedder
 from .journal_files import journal_directory
+
+if TYPE_CHECKING:
+    from .http_seam import HttpPool
+    from .wiring_models import DescribedModel
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -75,9 +79,11 @@ async def examine(
     if imports:
         for package, module in PACKAGES.items():
             yield await _imported(package, module)
-    yield await _model(config, reach)
+    async for finding in _models(config, reach):
+        yield finding
     yield _embedder(choose_embedder(config))
     yield await _memory(config.memory.file())
+    yield await _documents(config.documents.file(config.memory.file()))
     yield _journal(journal_directory(config.journal.path))
     yield _workdir(Path(workdir if workdir is not None else config.tools.workdir))
 
@@ -130,40 +136,60 @@ def _death(done: subprocess.CompletedProcess[bytes]) -> str:
 
 # ------------------------------------------------------------------ planner, model, embedder
 def _planner(config: Config) -> Finding:
-    from .wiring import choose_planner
+    from .wiring_models import choose_planner
 
     choice = choose_planner(config)
     return Finding("planner", "ok", f"{choice.mode}: {choice.why}")
 
 
-async def _model(config: Config, reach: Seconds) -> Finding:
-    if not config.llm.configured:
-        return Finding("model", "ok", "none is configured; goals are planned by rules, offline")
+async def _models(config: Config, reach: Seconds) -> AsyncIterator[Finding]:
+    """The models behind an address, each asked what it has; `model` is that of `llm`, the others have their name."""
+    from .wiring_models import build_pool, described_models
+
+    described = described_models(config)
+    if not described and config.local_llm.gguf is None:
+        yield Finding("model", "ok", "none is configured; goals are planned by rules, offline")
+    if config.local_llm.gguf is not None:
+        from .local_doctor import look_at_local
+
+        look = await look_at_local(config.local_llm.gguf, config.local_llm.sha256)
+        yield Finding("model local", "fail" if look.advice else "ok", look.detail, look.advice)
+    pool = build_pool(config)  # with the configured certificates, else a company's own would count as a failure
+    try:
+        for name, one in described.items():
+            yield await _model("model" if name == DEFAULT_MODEL else f"model {name}", one, pool, reach)
+    finally:
+        with trio.move_on_after(reach, shield=True):
+            await pool.aclose()
+
+
+async def _model(what: str, one: DescribedModel, pool: HttpPool, reach: Seconds) -> Finding:
     from .llm_openai import OpenAIModel
-    from .openai_endpoint import OPENAI_URL
     from .wire_errors import printable_url
 
-    url = config.llm.base_url or OPENAI_URL
-    key = config.llm.api_key.reveal() if config.llm.api_key is not None else None
-    where = printable_url(url)
+    key = one.api_key.reveal() if one.api_key is not None else None
+    where = printable_url(one.base_url)
+    settings = "llm" if what == "model" else f"llm.models.{what.removeprefix('model ')}"
     try:
-        model = OpenAIModel(model=config.llm.model, base_url=url, api_key=key, timeout=reach)
+        model = OpenAIModel(model=one.model, base_url=one.base_url, api_key=key, pool=pool, timeout=reach)
         try:
             names = await model.models()
         finally:
             with trio.move_on_after(reach, shield=True):
                 await model.aclose()
     except LLMError as error:
-        return Finding("model", "fail", str(error), "start the server, or mend llm.base_url and llm.api_key")
-    if config.llm.model in names:
-        return Finding("model", "ok", f"{config.llm.model} at {where}")
+        return Finding(
+            what, "fail", str(error), f"start the server, or mend {settings}.base_url and {settings}.api_key"
+        )
+    if one.model in names:
+        return Finding(what, "ok", f"{one.model} at {where}")
     known = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "") if names else "none"
-    advice = f"set llm.model to one of: {known}"
-    return Finding("model", "warn", f"{where} answers, but does not list {config.llm.model!r}", advice)
+    advice = f"set {settings}.model to one of: {known}"
+    return Finding(what, "warn", f"{where} answers, but does not list {one.model!r}", advice)
 
 
 def _embedder(choice: EmbedderChoice) -> Finding:
-    fallback = choice.provider == "hash"
+    fallback = choice.provider in {"hash", "none"}
     advice = "pip install wordllama, or configure embeddings.model" if fallback else ""
     return Finding("embedder", "warn" if fallback else "ok", f"{choice.provider}: {choice.why}", advice)
 
@@ -185,6 +211,28 @@ async def _memory(file: Path) -> Finding:
     finally:
         await store.aclose()
     return Finding("memory", "ok", f"{file} ({count} memories)")
+
+
+async def _documents(file: Path) -> Finding:
+    """What is indexed, and which heavy kinds of documents can be read."""
+    from .document_text import readable_kinds
+    from .store_documents import SqliteDocumentStore
+
+    missing = [kind for kind, here in readable_kinds().items() if not here]
+    unread = f"; {' and '.join(missing)} need pip install 'trouper[documents]'" if missing else ""
+    advice = "set documents.path to a file that you may write, or delete it and index again"
+    if (why := _not_writable(file.parent)) is not None:
+        return Finding("documents", "fail", f"{file}: {why}", advice)
+    if not file.exists():
+        return Finding("documents", "ok", f"{file} (will be made){unread}")
+    store = SqliteDocumentStore(file)
+    try:
+        counts = await store.counts()
+    except DocumentsFailed as error:
+        return Finding("documents", "fail", str(error), advice)
+    finally:
+        await store.aclose()
+    return Finding("documents", "ok", f"{file} ({counts.passages} passages of {counts.files} files){unread}")
 
 
 def _journal(folder: Path) -> Finding:

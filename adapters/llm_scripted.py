@@ -205,7 +205,7 @@ class _Chunks(AsyncIterator[ChatChunk]):
 
 def _finished(reply: ChatReply) -> ChatReply:
     """`reply` if it ended as an answer does; otherwise what the real adapter raises for its finish reason."""
-    if reply.finish_reason == "stop":
+    if reply.finish_reason == "stop" or (reply.finish_reason == "tool_calls" and reply.tool_calls):
         return reply
     if reply.finish_reason == "length":
         raise LengthCut(f"the scripted answer was cut at its token limit: {reply.text[:80]!r}", said=reply.text)

@@ -49,7 +49,7 @@ class Doors:
                 ChatMessage("system", system),
                 ChatMessage("user", f"----\n{text}\n----\n{task}"),
             ),
-            role="tool",
+            role="summariser" if prompt_kind == "summarize" else "tool",
         )
         return (await self.llm.ask(Chat(request=request))).text
 
@@ -74,7 +74,7 @@ def build_tools(
         *tools_calc.make(),
         *tools_web.make(policy),
         *tools_memory.make(doors, lookup=store.get),
-        *tools_documents.make(doors.search_documents),
+        *tools_documents.make(doors.search_documents, workspace),
         *tools_reply.make(),
     ]
     seen: set[str] = set()

@@ -5,12 +5,12 @@ Each key of the configuration is handed to its one reader here; what reads nothi
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 import attrs
 import trio
@@ -20,12 +20,10 @@ from trouper.actors.chunking import Chunking
 from trouper.actors.dispatch import EffectLimits
 from trouper.actors.goal_run import RunSettings
 from trouper.actors.memory import MemoryDefaults
-from trouper.actors.model_spending import Prices
 from trouper.actors.orchestrator import MemoryUpdates
 from trouper.actors.outcome import Outcome
 from trouper.actors.permissions import Asker, PermissionPolicy
-from trouper.actors.planner import PlannerMode
-from trouper.actors.protocols import ChatModel, Embedder, VectorIndex
+from trouper.actors.protocols import ChatModel, Embedder, SpendLog
 from trouper.actors.run_place import ParallelExecution, Verification
 from trouper.actors.tool import Tool
 from trouper.actors.tool_place import ToolPlace
@@ -33,74 +31,64 @@ from trouper.actors.troupe import Ports, Settings, cast
 from trouper.actors.troupe_ref import Troupe
 from trouper.runtime import (
     Backoff,
+    BreakerRules,
     Budget,
-    ConfigError,
-    ConfigProblem,
     Journal,
-    Limits,
     MemoryJournal,
     Plan,
     PlanSource,
     System,
-    TokenBucket,
     open_system,
 )
 
 from .config_model import Config
 from .config_yaml import load_config
-from .embed_choice import choose_embedder
-from .http_seam import ConnectionPooling, HttpPool
-from .openai_endpoint import OPENAI_URL
+from .embed_choice import choose_embedder, offline_embedder
+from .index_choice import index_maker
 from .tool_process import ToolProcesses
 from .tools_builtin import Doors, build_tools
+from .wiring_models import (
+    Models,
+    PlannerChoice,
+    build_books,
+    build_embedder,
+    build_estimates,
+    build_models,
+    build_pool,
+    choose_planner,
+    secrets_of,
+)
 from .workspace import Workspace
 
 if TYPE_CHECKING:
-    from .cache_sqlite import SqliteEmbeddingCache
+    from .cache_layered import LayeredEmbeddingCache
+    from .cache_responses import SqliteResponseStore
+    from .http_seam import HttpPool
 
 ConfigSource = str | Path | Mapping[str, object] | Config | None
 T = TypeVar("T")
+
+
+class _Closed(Protocol):
+    async def aclose(self) -> None: ...
+
+
+T_Closed = TypeVar("T_Closed", bound=_Closed)
+
+SUMMARY = 8
+"""Sentences of a summary of a conversation, where no model makes it."""
 
 CLOSING = 10.0
 """Seconds that closing connections and files may take in all."""
 
 
-# ------------------------------------------------------------------ which planner
-@attrs.frozen
-class PlannerChoice:
-    """Which planner is at work, and in one sentence why."""
-
-    mode: PlannerMode
-    why: str
-
-
-def choose_planner(config: Config, *, own_model: bool = False) -> PlannerChoice:
-    """`planner.mode` as given; `auto` is a model if there is one, else the rules.
-
-    Raises:
-        ConfigError: `llm` is wanted and no model is configured.
-    """
-    mode, configured = config.planner.mode, config.llm.configured or own_model
-    if mode == "rules":
-        return PlannerChoice("rules", "planner.mode is rules")
-    if mode == "llm" and not configured:
-        problem = ConfigProblem(
-            path="planner.mode",
-            message="llm needs a model: set OPENAI_API_KEY or llm.base_url, or write `auto` or `rules`",
-        )
-        raise ConfigError([problem])
-    if configured:
-        what = "a model was handed in" if own_model else f"the model {config.llm.model} is configured"
-        return PlannerChoice("llm", what if mode == "auto" else f"planner.mode is llm; {what}")
-    return PlannerChoice("rules", "no model is configured (no OPENAI_API_KEY, no llm.base_url)")
-
-
 # ------------------------------------------------------------------ building
-def build_settings(config: Config, choice: PlannerChoice, workspace: Workspace, policy: PermissionPolicy) -> Settings:
+def build_settings(
+    config: Config, choice: PlannerChoice, models: Models, workspace: Workspace, policy: PermissionPolicy
+) -> Settings:
     """Each key of the configuration, handed to its one reader."""
     fast, supervision = config.performance, config.supervision
-    rate, steps, batches = fast.rate_limiting, fast.parallel_execution, fast.batch_embeddings
-    limits = Limits(rpm=rate.rpm_limit, tpm=rate.tpm_limit, burst=rate.burst_size, safety_margin=rate.safety_margin)
+    steps, batches = fast.parallel_execution, fast.batch_embeddings
     return Settings(
         planner=choice.mode,
         max_repairs=config.planner.max_repairs,
@@ -128,26 +116,42 @@ def build_settings(config: Config, choice: PlannerChoice, workspace: Workspace, 
         ),
         budget=_budget(config),
         warn_at=config.budget.warn_at,
-        prices=Prices(prompt=config.llm.prices.prompt, completion=config.llm.prices.completion),
         approval_wait=config.run.approval_wait,
         tool_place=ToolPlace(
             processes=ToolProcesses(config.tools.process),
             block_limit=config.tools.block_warning,
             max_abandoned=config.tools.max_abandoned_threads,
         ),
-        secrets=tuple(filter(None, (_key(config),))),
+        secrets=secrets_of(config),
         memory_updates=MemoryUpdates(background=fast.background_tasks.memory_updates),
-        bucket=TokenBucket(limits) if rate.enabled else None,
+        books=build_books(config, models),
         # Parallel execution off means one model call at a time too.
         max_parallel_llm_calls=steps.max_parallel_llm_calls if steps.enabled else 1,
         max_llm_retries=config.llm.max_retries,
-        max_tokens=config.llm.max_tokens,
+        roles=models.roles,
+        responses=fast.caching.responses,
+        responses_ttl=fast.caching.responses_ttl,
+        breaker=BreakerRules(failures=config.llm.breaker.failures, cooldown=config.llm.breaker.cooldown),
+        model_verdicts=config.verifier.model,
+        model_summaries=models.any,
         batching=Batching(
             enabled=batches.enabled,
             batch_size=batches.batch_size,
             max_concurrent_batches=batches.max_concurrent_batches,
+            max_tokens=batches.max_tokens,
+            linger=batches.linger,
+            max_retries=config.llm.max_retries,
         ),
-        memory=MemoryDefaults(k=config.memory.k, min_score=config.memory.min_score),
+        memory=MemoryDefaults(
+            k=config.memory.k,
+            min_score=config.memory.min_score,
+            namespace=config.memory.namespace,
+            ttl=config.memory.ttl,
+            hybrid=config.memory.hybrid,
+            near_duplicates=config.memory.near_duplicates,
+            near_threshold=config.memory.near_threshold,
+            background=fast.background_tasks.memory_updates,
+        ),
         chunking=Chunking(max_chars=config.documents.chunk_chars, overlap_chars=config.documents.overlap_chars),
         document_batch=config.documents.batch_size,
         workspace=str(workspace.root),
@@ -169,75 +173,26 @@ def build_policy(config: Config, asker: Asker | None) -> PermissionPolicy:
     return PermissionPolicy(**attrs.asdict(config.permissions), asker=asker)
 
 
-def build_model(config: Config, pool: HttpPool) -> ChatModel:
-    """The configured model, or the one that says that there is none."""
-    if not config.llm.configured:
-        from .llm_none import NoModel
-
-        return NoModel()
-    from .llm_openai import OpenAIModel
-
-    return OpenAIModel(
-        model=config.llm.model,
-        base_url=config.llm.base_url or OPENAI_URL,
-        api_key=_key(config),
-        pool=pool,
-        timeout=config.llm.timeout,
-    )
-
-
-def build_embedder(config: Config, pool: HttpPool) -> Embedder:
-    """The embedder that the configuration means."""
-    provider = choose_embedder(config).provider
-    if provider == "wordllama":
-        from .embed_wordllama import WordLlamaEmbedder
-
-        return WordLlamaEmbedder()
-    if provider == "hash":
-        from .embed_hash import HashEmbedder
-
-        return HashEmbedder()
-    from .embed_openai import OpenAIEmbedder
-
-    return OpenAIEmbedder(
-        model=config.embeddings.model or "text-embedding-3-small",
-        base_url=config.llm.base_url or OPENAI_URL,
-        api_key=_key(config),
-        pool=pool,
-        timeout=config.llm.timeout,
-    )
-
-
-def build_cache(config: Config, file: Path) -> SqliteEmbeddingCache | None:
-    """The cache of embeddings beside the memory's file; None when it is off."""
-    if not config.performance.caching.embeddings:
+def build_cache(config: Config, file: Path) -> LayeredEmbeddingCache | None:
+    """The cache of embeddings beside the memory's file, behind one in this process; None when it is off."""
+    caching = config.performance.caching
+    if not caching.embeddings:
         return None
+    from .cache_layered import LayeredEmbeddingCache
     from .cache_sqlite import SqliteEmbeddingCache
 
-    return SqliteEmbeddingCache(file.with_name(f"{file.stem}-embeddings.sqlite"))
+    behind = SqliteEmbeddingCache(file.with_name(f"{file.stem}-embeddings.sqlite"), half=caching.embeddings_half)
+    return LayeredEmbeddingCache(behind)
 
 
-def build_pool(config: Config) -> HttpPool:
-    """The connections to the model's server."""
-    pooling = config.performance.connection_pooling
-    return HttpPool(
-        ConnectionPooling(
-            enabled=pooling.enabled,
-            max_connections=pooling.max_connections,
-            max_keepalive=pooling.max_keepalive,
-            keepalive_expiry=pooling.keepalive_expiry,
-        )
-    )
+def build_response_store(config: Config, file: Path) -> SqliteResponseStore | None:
+    """Where answers of models are kept beside the memory's file; None when they are not."""
+    caching = config.performance.caching
+    if caching.responses == "off" or not caching.responses_on_disk:
+        return None
+    from .cache_responses import SqliteResponseStore
 
-
-def _key(config: Config) -> str | None:
-    return config.llm.api_key.reveal() if config.llm.api_key is not None else None
-
-
-def _new_index(dim: int) -> VectorIndex:
-    from .index_faiss import FaissIndex
-
-    return FaissIndex(dim)
+    return SqliteResponseStore(file.with_name(f"{file.stem}-responses.sqlite"))
 
 
 # ------------------------------------------------------------------ opening
@@ -280,18 +235,24 @@ async def open_troupe(
     workspace = Workspace(workdir if workdir is not None else settings.tools.workdir)
     policy = build_policy(settings, asker)
     async with AsyncExitStack() as stack:
-        ports = await _open_ports(stack, settings, workspace, llm, embedder, journal)
+        pool = build_pool(settings)
+        stack.push_async_callback(_bounded, pool.aclose)
+        models = build_models(settings, pool, llm)
+        for one in models.mine:
+            stack.push_async_callback(_bounded, one.aclose)
+        ports = await _open_ports(stack, settings, workspace, pool, models, embedder, journal)
         doors = Doors()
-        model = llm is not None or settings.llm.configured
-        chest = build_tools(tools, workspace, policy, doors, ports.store, model=model)
+        chest = build_tools(tools, workspace, policy, doors, ports.store, model=models.any)
         where = system
         if where is None:
             where = await stack.enter_async_context(open_system("trouper"))
-        tree = cast(chest, ports, build_settings(settings, choice, workspace, policy))
+        tree = cast(chest, ports, build_settings(settings, choice, models, workspace, policy))
         supervisor = await where.start_supervisor(tree, name=where.free_name("troupe"))
         stack.push_async_callback(_bounded, supervisor.stop)
         doors.memory, doors.llm = supervisor.child("memory"), supervisor.child("llm")
         doors.documents = supervisor.child("documents")
+        if models.addressed and settings.llm.warm_up:
+            await models.warm_up(settings.llm.warm_up)
         troupe = Troupe(
             where,
             supervisor,
@@ -309,7 +270,8 @@ async def _open_ports(
     stack: AsyncExitStack,
     config: Config,
     workspace: Workspace,
-    llm: ChatModel | None,
+    pool: HttpPool,
+    models: Models,
     embedder: Embedder | None,
     journal: Journal | None,
 ) -> Ports:
@@ -318,37 +280,53 @@ async def _open_ports(
     from .store_documents import SqliteDocumentStore
     from .store_sqlite import SqliteMemoryStore
 
+    def closing(port: T_Closed) -> T_Closed:
+        stack.push_async_callback(_bounded, port.aclose)
+        return port
+
     file = config.memory.file()
-    pool = build_pool(config)
-    stack.push_async_callback(_bounded, pool.aclose)
-    model = llm
-    if model is None:
-        model = build_model(config, pool)
-        stack.push_async_callback(_bounded, model.aclose)
-    vectors = embedder
-    if vectors is None:
-        vectors = build_embedder(config, pool)
-        stack.push_async_callback(_bounded, vectors.aclose)
-    store = SqliteMemoryStore(file)
-    stack.push_async_callback(_bounded, store.aclose)
-    documents, indexed = config.documents, config.documents.file(file)
-    passages = SqliteDocumentStore(indexed)
-    stack.push_async_callback(_bounded, passages.aclose)
-    cache = build_cache(config, file)
-    if cache is not None:
-        stack.push_async_callback(_bounded, cache.aclose)
+    indexed = config.documents.file(file)
+    cache, responses = build_cache(config, file), build_response_store(config, file)
     return Ports(
-        model=model,
-        embedder=vectors,
-        store=store,
-        new_index=_new_index,
+        models=models.entries,
+        servers=models.children,
+        embedder=embedder if embedder is not None else closing(build_embedder(config, pool)),
+        store=closing(SqliteMemoryStore(file)),
+        new_index=index_maker(config.memory.index),
+        former=offline_embedder,
+        summarise=_summary,
         snapshot=str(file.with_suffix(".faiss")),
-        cache=cache,
-        documents=passages,
-        files=DocumentFiles(max_bytes=int(documents.max_file_mb * 1e6), apart=(file, indexed)),
+        cache=closing(cache) if cache is not None else None,
+        responses=closing(responses) if responses is not None else None,
+        spend=_spend_log(stack, config, models, file),
+        estimates=build_estimates(config),
+        documents=closing(SqliteDocumentStore(indexed)),
+        files=DocumentFiles(max_bytes=int(config.documents.max_file_mb * 1e6), apart=(file, indexed)),
         evidence=workspace,
         journal=journal if journal is not None else MemoryJournal(),
     )
+
+
+def _summary(text: str) -> str:
+    """What a conversation came to, in its own words."""
+    from .text_summary import extract
+
+    return extract(text, SUMMARY).summary
+
+
+def _spend_log(stack: AsyncExitStack, config: Config, models: Models, file: Path) -> SpendLog | None:
+    """Where what was spent of rate limits is written down, beside the memory's file: no restart spends it twice.
+
+    None where nothing behind an address is limited.
+    """
+    addressed = bool(models.addressed) or choose_embedder(config).provider == "openai"
+    if not config.performance.rate_limiting.enabled or not addressed:
+        return None
+    from .spend_file import FileSpendLog
+
+    log = FileSpendLog(file.with_name(f"{file.stem}-rates"))
+    stack.callback(log.close)
+    return log
 
 
 async def _bounded(close: Callable[[], Awaitable[None]]) -> None:
@@ -426,7 +404,9 @@ def _running_loop() -> str | None:
     with contextlib.suppress(RuntimeError):
         trio.lowlevel.current_trio_token()
         return "trio"
+    asyncio = sys.modules.get("asyncio")  # whoever runs its loop has imported it; we need not, and it takes a while
     with contextlib.suppress(RuntimeError):
-        asyncio.get_running_loop()
-        return "asyncio"
+        if asyncio is not None:
+            asyncio.get_running_loop()
+            return "asyncio"
     return None

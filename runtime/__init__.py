@@ -3,7 +3,7 @@
 from ._actor import Actor
 from ._administration import ChildCounts, ChildInfo, SupervisorRef
 from ._breaker import Breaker, BreakerMemory, BreakerPass, BreakerRules, BreakerState
-from ._bucket import BucketStatistics, TokenBucket
+from ._bucket import TokenBucket
 from ._budget import SPENDS, Budget, Ledger, Reservation, Spend, Spending
 from ._cell import ActorStatistics
 from ._child import ActorNode, CellState
@@ -99,14 +99,15 @@ from ._plan import (
 )
 from ._plan_schema import plan_schema
 from ._plan_stream import PlanStream
-from ._ready import ReadySet, critical_path, rank, sequential
 from ._rate_books import RateBooks
 from ._rate_limits import Limits
 from ._rate_queue import Turn
 from ._rate_reports import Report
+from ._rate_statistics import BucketStatistics
+from ._ready import DONE, PENDING, RUNNING, ReadySet, critical_path, rank, sequential
 from ._ref import Ref
 from ._refs import INDEX, ITEM, Compiled
-from ._resolver import resolver
+from ._resolver import Fill, Form, Own, filler, form_of, written
 from ._server_limits import ServerLimits
 from ._spec import (
     KILLED,
@@ -132,6 +133,15 @@ from ._timers import Timer
 from ._topics import Feed
 
 __all__ = [
+    "DONE",
+    "INDEX",
+    "ITEM",
+    "KILLED",
+    "NORMAL",
+    "PENDING",
+    "RUNNING",
+    "SHUTDOWN",
+    "SPENDS",
     "ActionCall",
     "ActionSignature",
     "Actor",
@@ -187,17 +197,16 @@ __all__ = [
     "ExitReason",
     "Fallback",
     "Feed",
+    "Fill",
     "ForEach",
+    "Form",
     "GoalRefused",
     "HandlerStuck",
-    "INDEX",
-    "ITEM",
     "Ignore",
     "InDoubt",
     "Items",
     "Journal",
     "JournalError",
-    "KILLED",
     "LLMError",
     "Ledger",
     "LengthCut",
@@ -211,10 +220,10 @@ __all__ = [
     "ModelTimeout",
     "ModelUnavailable",
     "Monitor",
-    "NORMAL",
     "NotWaiting",
     "OnCancel",
     "Overflow",
+    "Own",
     "PermissionRefused",
     "Plan",
     "PlanError",
@@ -235,8 +244,6 @@ __all__ = [
     "RestartIntensityExceeded",
     "Resumed",
     "RunError",
-    "SHUTDOWN",
-    "SPENDS",
     "Seconds",
     "ServerLimits",
     "Shutdown",
@@ -272,6 +279,8 @@ __all__ = [
     "check_json",
     "critical_path",
     "error_json",
+    "filler",
+    "form_of",
     "handler",
     "maker",
     "open_system",
@@ -279,6 +288,6 @@ __all__ = [
     "plan_schema",
     "problems_json",
     "rank",
-    "resolver",
     "sequential",
+    "written",
 ]

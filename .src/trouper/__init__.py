@@ -13,7 +13,18 @@ if (_here / "runtime").is_symlink():
     # In a checkout tracebacks and breakpoints shall name the files that people edit, not the links to them.
     __path__.insert(0, str((_here / "runtime").resolve().parent))
 
-from trouper.actors.outcome import (  # noqa: E402 - the path must be right first
+from trouper.actors.documents import IndexReport, Passage  # noqa: E402 - the path must be right first
+from trouper.actors.memories import Memories  # noqa: E402 - the same
+from trouper.actors.memory_conversation import Conversation, ConversationTurn  # noqa: E402 - the same
+from trouper.actors.memory_data import MemoryRow  # noqa: E402 - the same
+from trouper.actors.memory_messages import (  # noqa: E402 - the same
+    MemoryStatistics,
+    NearDuplicate,
+    Recalled,
+    Remembered,
+)
+from trouper.actors.memory_ranking import Blend  # noqa: E402 - the same
+from trouper.actors.outcome import (  # noqa: E402 - the same
     ErrorInfo,
     Outcome,
     Question,
@@ -33,6 +44,7 @@ from trouper.actors.protocols import (  # noqa: E402 - the same
     Embedder,
     EmbedReply,
     MeteredEmbedder,
+    SkippedFile,
     ToolCall,
     ToolSpec,
     Usage,
@@ -46,6 +58,7 @@ from trouper.runtime import *  # noqa: F403, E402 - the kernel's door is part of
 from trouper.runtime import __all__ as _kernel  # noqa: E402 - the same
 
 __all__ = [
+    "Blend",
     "ChatChunk",
     "ChatMessage",
     "ChatModel",
@@ -53,15 +66,26 @@ __all__ = [
     "ChatRequest",
     "Checked",
     "Config",
+    "Conversation",
+    "ConversationTurn",
     "Effect",
     "EmbedReply",
     "Embedder",
     "ErrorInfo",
+    "IndexReport",
+    "Memories",
+    "MemoryRow",
+    "MemoryStatistics",
     "MeteredEmbedder",
+    "NearDuplicate",
     "Outcome",
+    "Passage",
     "Question",
+    "Recalled",
+    "Remembered",
     "Replan",
     "RunStatus",
+    "SkippedFile",
     "StepOutcome",
     "StepStatus",
     "Tool",

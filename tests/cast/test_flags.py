@@ -5,8 +5,10 @@ Each test fails when the one place that reads its key is deleted; off is the pla
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,17 +21,18 @@ import trio
 import trouper
 from trouper import ChatMessage, ChatReply, ChatRequest, Effect, Troupe, tool
 from trouper.actors import prompts
+from trouper.actors.batcher import Embed
 from trouper.actors.limiter import Acquire
 from trouper.actors.llm import Chat
 from trouper.adapters.config_yaml import load_config
 from trouper.adapters.embed_hash import HashEmbedder
 from trouper.adapters.llm_scripted import ScriptedModel
 from trouper.adapters.model_server import ServerReply, model_server
-from trouper.runtime import BudgetExceeded
+from trouper.runtime import BudgetExceeded, ModelUnavailable
 
 SEED_KEYS = {
     "connection_pooling": {"enabled", "max_connections", "max_keepalive", "keepalive_expiry"},
-    "rate_limiting": {"enabled", "rpm_limit", "tpm_limit", "burst_size", "safety_margin"},
+    "rate_limiting": {"enabled", "rpm_limit", "tpm_limit", "burst_size", "safety_margin", "adaptive_concurrency"},
     "parallel_execution": {
         "enabled",
         "max_parallel_steps",
@@ -39,8 +42,16 @@ SEED_KEYS = {
         "stream_plan",
         "max_per_effect",
     },
-    "batch_embeddings": {"enabled", "batch_size", "max_concurrent_batches"},
-    "caching": {"tool_catalog", "prompt_templates", "embeddings"},
+    "batch_embeddings": {"enabled", "batch_size", "max_concurrent_batches", "max_tokens", "linger"},
+    "caching": {
+        "tool_catalog",
+        "prompt_templates",
+        "embeddings",
+        "embeddings_half",
+        "responses",
+        "responses_on_disk",
+        "responses_ttl",
+    },
     "background_tasks": {"verification", "memory_updates"},
 }
 
@@ -176,8 +187,8 @@ async def test_max_parallel_llm_calls_bounds_the_calls(values, most, tmp_path) -
     async with opened(tmp_path, "parallel_execution", values, llm=model) as troupe:
         door = troupe.system.find("troupe/llm")
         async with trio.open_nursery() as nursery:
-            for _ in range(12):
-                nursery.start_soon(door.ask, Chat(request=ChatRequest(messages=(ChatMessage("user", "?"),))))
+            for n in range(12):  # each another question: the same one would be asked once
+                nursery.start_soon(door.ask, Chat(request=ChatRequest(messages=(ChatMessage("user", f"{n}?"),))))
 
     assert model.most == most
 
@@ -214,6 +225,46 @@ async def test_a_request_larger_than_the_budget_is_an_error_that_names_the_limit
             await leases(troupe, 1, tokens=50_000)
 
 
+@pytest.mark.parametrize(("adaptive", "most"), [(True, 5), (False, 8)])
+async def test_adaptive_concurrency_sends_fewer_at_once_after_an_overload(adaptive, most, tmp_path) -> None:
+    """Eight calls side by side are too much for the server; of the next eight only as many go as it could bear."""
+    now, seen, calm = 0, [0, 0], False
+
+    async def answer(request: ChatRequest) -> str:
+        nonlocal now
+        now += 1
+        seen[calm] = max(seen[calm], now)
+        await trio.sleep(0.02)
+        now -= 1
+        if not calm:
+            raise ModelUnavailable("too much", status=503)
+        return "yes"
+
+    config = {
+        "llm": {"max_retries": 0, "breaker": {"failures": 1000}},
+        "performance": {
+            "rate_limiting": {"adaptive_concurrency": adaptive},
+            "parallel_execution": {"max_parallel_llm_calls": 8},
+            "caching": {"responses": "off"},
+        },
+    }
+    async with opened(tmp_path, "rate_limiting", {}, llm=ScriptedModel(answer), config=config) as troupe:
+        door = troupe.system.find("troupe/llm")
+
+        async def ask() -> None:
+            with contextlib.suppress(ModelUnavailable):
+                await door.ask(question(0.0))
+
+        for _ in range(2):
+            async with trio.open_nursery() as nursery:
+                for _ in range(8):
+                    nursery.start_soon(ask)
+            calm = True
+
+    assert seen[False] == 8
+    assert seen[True] == most
+
+
 # ------------------------------------------------------------------ batch_embeddings
 @pytest.mark.parametrize(
     ("values", "sizes", "most"),
@@ -236,7 +287,112 @@ async def test_batch_embeddings_decides_how_texts_share_calls(values, sizes, mos
     assert embedder.most == most
 
 
+@pytest.mark.parametrize(("values", "most_tokens"), [({"max_tokens": 12}, 12), ({}, 200)])
+async def test_max_tokens_bounds_a_call_by_what_its_texts_are_estimated_at(values, most_tokens, tmp_path) -> None:
+    embedder = Embeddings()
+    async with opened(tmp_path, "batch_embeddings", values, embedder=embedder) as troupe:
+        await troupe.remember([f"fact number {n:02}" for n in range(20)])  # 4 tokens each, by estimate
+
+    assert max(embedder.sizes) * 4 <= most_tokens
+    assert sum(embedder.sizes) == 20
+
+
+@pytest.mark.parametrize(("linger", "calls"), [(0.2, 2), (0.0, 3)])
+async def test_linger_lets_others_in_while_a_call_is_under_way(linger, calls, tmp_path, autojump_clock) -> None:
+    """One call is under way; two texts come a moment apart: they share a call only if the first waits for the other."""
+    embedder = Embeddings()
+    embedder.pause = 1.0
+    values = {"linger": linger, "max_concurrent_batches": 4}
+    config = {"performance": {"batch_embeddings": values, "caching": {"embeddings": False}}}
+    async with opened(tmp_path, "batch_embeddings", {}, embedder=embedder, config=config) as troupe:
+        batcher = troupe.system.find("troupe/batcher")
+        async with trio.open_nursery() as nursery:
+            for text in ("one", "two", "three"):
+                nursery.start_soon(batcher.ask, Embed((text,)))
+                await trio.sleep(0.1)
+
+    assert len(embedder.sizes) == calls
+
+
 # ------------------------------------------------------------------ caching
+def question(temperature: float) -> Chat:
+    return Chat(request=ChatRequest(messages=(ChatMessage("user", "?"),), temperature=temperature))
+
+
+@pytest.mark.parametrize(("mode", "sampled", "certain"), [("off", 2, 2), ("deterministic", 2, 1), ("all", 1, 1)])
+async def test_responses_are_kept_for_the_very_same_request(mode, sampled, certain, tmp_path) -> None:
+    calls: list[float | None] = []
+
+    def answer(request: ChatRequest) -> str:
+        calls.append(request.temperature)
+        return "yes"
+
+    async with opened(tmp_path, "caching", {"responses": mode}, llm=ScriptedModel(answer)) as troupe:
+        door = troupe.system.find("troupe/llm")
+        replies = [await door.ask(question(temperature)) for temperature in (0.7, 0.7, 0.0, 0.0)]
+
+    assert [reply.text for reply in replies] == ["yes"] * 4
+    assert (calls.count(0.7), calls.count(0.0)) == (sampled, certain)
+    assert replies[3].cached is (certain == 1)
+    assert replies[3].usage.total_tokens == (0 if certain == 1 else replies[2].usage.total_tokens)
+
+
+@pytest.mark.parametrize(("values", "calls"), [({}, 2), ({"responses_on_disk": True}, 1), ({"responses": "off"}, 2)])
+async def test_responses_outlive_the_troupe_only_on_disk(values, calls, tmp_path) -> None:
+    asked: list[str] = []
+
+    def answer(request: ChatRequest) -> str:
+        asked.append(request.model)
+        return "yes"
+
+    for _ in range(2):
+        async with opened(tmp_path, "caching", values, llm=ScriptedModel(answer)) as troupe:
+            await troupe.system.find("troupe/llm").ask(question(0.0))
+
+    assert len(asked) == calls
+
+
+@pytest.mark.parametrize(("ttl", "calls"), [(86_400.0, 1), (1e-9, 2)])
+async def test_responses_are_used_for_their_time_only(ttl, calls, tmp_path) -> None:
+    asked: list[str] = []
+
+    def answer(request: ChatRequest) -> str:
+        asked.append(request.model)
+        return "yes"
+
+    async with opened(tmp_path, "caching", {"responses_ttl": ttl}, llm=ScriptedModel(answer)) as troupe:
+        for _ in range(2):
+            await troupe.system.find("troupe/llm").ask(question(0.0))
+
+    assert len(asked) == calls
+
+
+@pytest.mark.parametrize(("half", "size"), [(False, 4), (True, 2)])
+async def test_embeddings_half_takes_half_the_room(half, size, tmp_path) -> None:
+    values = {"embeddings_half": half}
+    async with opened(tmp_path, "caching", values, embedder=Embeddings()) as troupe:
+        ids = await troupe.remember(["a fact"])
+        await troupe.forget(ids)
+    again = Embeddings()
+    async with opened(tmp_path, "caching", values, embedder=again) as troupe:
+        await troupe.remember(["a fact"])
+        found = await troupe.recall("a fact")
+    with sqlite3.connect(tmp_path / "m-embeddings.sqlite") as file:
+        tables = [name for (name,) in file.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        lengths = {
+            len(value)
+            for table in tables
+            for row in file.execute(f"SELECT * FROM {table}")
+            for value in row
+            if isinstance(value, bytes)
+        }
+    file.close()
+
+    assert again.dim * size in lengths
+    assert found[0].content == "a fact"
+    assert sum(again.sizes) <= 1  # the question; the fact was kept
+
+
 @pytest.mark.parametrize("cached", [True, False])
 async def test_tool_catalog_is_built_once_or_each_time(cached, tmp_path, caplog) -> None:
     caplog.set_level(logging.INFO, logger="trouper")
@@ -357,6 +513,7 @@ async def test_connection_pooling_decides_how_connections_are_shared(values, con
             "llm": {"base_url": server.base_url, "api_key": None},
             "performance": {"connection_pooling": values, "parallel_execution": {"max_parallel_llm_calls": 4}},
         }
+        settings["performance"]["caching"] = {"responses": "off"}  # the same question is asked eight times
         async with opened(tmp_path, "caching", {}, config=settings) as troupe:
             door = troupe.system.find("troupe/llm")
             replies: list[ChatReply] = []

@@ -52,6 +52,7 @@ OUR_KEYS = {
     "caching": {
         "embeddings": True,
         "embeddings_half": False,
+        "responses_on_disk": False,
         "responses_ttl": 86_400.0,
         "responses": "deterministic",
     },

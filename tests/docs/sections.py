@@ -164,7 +164,7 @@ _SHOWN = (type(None), bool, int, float, str, tuple, enum.Enum, trouper.Mailbox)
 def _code(value: object) -> str:
     """A default as one writes it."""
     constant = next((name for name in trouper.__all__ if name.isupper() and getattr(trouper, name) is value), None)
-    if constant is not None:
+    if constant is not None and not isinstance(value, int):  # a 0 is a 0, also where a constant has that value
         return constant
     if attrs.has(type(value)):
         return f"{type(value).__name__}()"

@@ -130,6 +130,11 @@ def test_every_field_and_status_of_an_outcome_is_in_its_page() -> None:
 PURE = (
     "_breaker",
     "_bucket",
+    "_rate_books",
+    "_rate_limits",
+    "_rate_queue",
+    "_rate_reports",
+    "_rate_statistics",
     "_server_limits",
     "_budget",
     "_condition",

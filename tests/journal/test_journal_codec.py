@@ -127,6 +127,8 @@ FIELDS = {
     "question": texts,
     "ok": st.booleans(),
     "note": st.none() | texts,
+    "doubt": st.booleans(),
+    "result": parameters,
     "idempotency_key": st.none() | texts,
     "why": texts,
 }

@@ -10,7 +10,7 @@ import trio
 from trouper.actors.tool import ToolContext, tool
 from trouper.actors.tool_drive import Suspended
 from trouper.actors.tool_place import ToolPlace
-from trouper.actors.tool_quick import quick_begin
+from trouper.actors.tool_quick import LEARN, Deep, QuickTool
 from trouper.runtime import BadArguments, BadResult, ToolError
 
 CTX = ToolContext(run_id="r", step_id=3, workspace="/w")
@@ -202,7 +202,7 @@ def test_one_tool_serves_many_runs():
 
 
 async def test_the_prepared_beginning_does_what_the_general_one_does(autojump_clock):
-    """`quick_begin` knows the tool beforehand; nothing else about the call is different."""
+    """`QuickTool` knows the tool after some calls; nothing else about the call is different."""
 
     class Odd(dict):
         def items(self):
@@ -227,11 +227,16 @@ async def test_the_prepared_beginning_does_what_the_general_one_does(autojump_cl
             return type(error), str(error)
         return "at once", value
 
+    made = QuickTool(work)
+
     def quick(parameters, ctx, place):
-        return quick_begin(work)(parameters, ctx, place, trio.lowlevel.current_task()._cancel_status)
+        value = made.begin(parameters, ctx, trio.lowlevel.current_task()._cancel_status)
+        return value.value if isinstance(value, Deep) else value
 
     given = [{"kind": kind, "items": []} for kind in ("plain", "late", "raise", "odd")]
     given += [{"kind": 1, "items": []}, {"kind": "plain"}, {"kind": "plain", "items": [], "more": 1}]
-    for parameters in given:
+    first = made.begin
+    for parameters in given * (1 + LEARN // 2):
         assert await told(quick, parameters) == await told(work.begin, parameters)
+    assert made.begin is not first, "it never learned anything"
     assert all(not parameters.get("items") for parameters in given)

@@ -365,6 +365,7 @@ async def troupe() -> None:
         assert_type(await open_one.run_plan([{"id": 1, "action": "reply"}], budget=Budget(steps=1)), Outcome)
         assert_type(await open_one.run_plan(pieces()), Outcome)
         await open_one.approve(outcome.run_id, 1, ok=True, note="go on")
+        await open_one.approve(outcome.run_id, "3.1.7", ok=True, result={"sent": 1})
         assert_type(await open_one.resume(outcome.run_id), Outcome)
         assert_type(outcome.questions, tuple[Question, ...])
         assert_type(outcome.replans, tuple[Replan, ...])
