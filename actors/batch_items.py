@@ -33,8 +33,8 @@ class Waiter:
     __slots__ = ("_task", "asker", "left")
 
     def __init__(self, asker: Asker) -> None:
-        self.asker = asker
-        self.left = 0
+        self.asker: Asker = asker
+        self.left: int = 0
         self._task: trio.lowlevel.Task | None = None
 
     async def wait(self) -> None:
@@ -122,7 +122,7 @@ class Flight(Generic[T, R]):
 
     def __init__(self) -> None:
         self.items: list[Item[T, R]] = []
-        self.scope = trio.CancelScope()
+        self.scope: trio.CancelScope = trio.CancelScope()
 
     @property
     def deserted(self) -> bool:

@@ -12,6 +12,7 @@ of it. Then not even the parameters are kept: the log works them out when somebo
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from heapq import heappop, heappush
 from time import perf_counter
 from typing import TYPE_CHECKING, NamedTuple, cast
@@ -40,10 +41,10 @@ STRETCH = 64
 LONG = 0.002
 """Seconds, by trio's clock, after which it lets others run all the same."""
 
-step_started = maker(
+step_started: Callable[..., StepStarted] = maker(
     StepStarted, "at", "actor", "run_id", "step", "action", "attempt", "effect", "parameters", "inside"
 )
-step_ended = maker(StepEnded, "at", "actor", "run_id", "outcome", "inside")
+step_ended: Callable[..., StepEnded] = maker(StepEnded, "at", "actor", "run_id", "outcome", "inside")
 OK, PURE = StepStatus.OK, Effect.PURE
 
 LATER: dict[str, object] = {}
@@ -68,8 +69,8 @@ class Named:
     __slots__ = ("run_id", "step_id")
 
     def __init__(self, run_id: str, step_id: int) -> None:
-        self.run_id = run_id
-        self.step_id = step_id
+        self.run_id: str = run_id
+        self.step_id: int = step_id
 
 
 async def run_plain(

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from .http_watchdog import Watched
     from .http_ways import CallersClient
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 SLACK: Seconds = 5.0
 """Beyond the two timeouts of connecting (TCP and TLS), before a pool is taken for broken."""

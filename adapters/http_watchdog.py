@@ -30,7 +30,7 @@ from trouper.runtime import ModelUnavailable, Seconds
 
 from .http_pooling import ClientKey, PoolRebuilt
 
-log = logging.getLogger(__name__)
+log: logging.Logger = logging.getLogger(__name__)
 
 CLEAN_UP: Seconds = 2.0
 """How long closing a pool may take."""

@@ -20,7 +20,7 @@ from trouper.runtime import BadArguments, BadResult, PermissionRefused, ToolDied
 pytestmark = pytest.mark.io
 
 CTX = ToolContext()
-PLACE = ToolPlace(processes=ToolProcesses(ProcessLimits(memory_mb=512, cpu_seconds=1, file_mb=1)))
+PLACE = ToolPlace(processes=ToolProcesses(ProcessLimits(memory_mb=512, cpu_seconds=4, file_mb=1)))
 ROOT = Path(__file__).parents[2]
 
 
@@ -131,7 +131,7 @@ async def test_what_a_tool_error_promises_comes_back_too():
         ("SIGKILL", "die was killed by SIGKILL .by somebody"),
         ("SIGTERM", "die was killed by SIGTERM"),
         ("memory", r"over its memory of 512 MB .tools\.process\.memory_mb"),
-        ("processor", r"over its processor time of 1 s .tools\.process\.cpu_seconds"),
+        ("processor", r"over its processor time of 4 s .tools\.process\.cpu_seconds"),
     ],
 )
 async def test_a_death_without_an_answer_is_a_typed_error_that_says_how(how, message):
