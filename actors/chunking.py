@@ -200,7 +200,9 @@ def _cut(text: str, start: int, end: int, chunking: Chunking) -> Iterator[tuple[
     while end - start > chunking.max_chars:
         stop = _best_end(text, start, start + chunking.max_chars)
         yield start, stop
-        start = _best_start(text, max(start + 1, stop - chunking.overlap_chars), stop)
+        # What is repeated is never all of it: white space at its head is no beginning of anything.
+        words = start + len(text[start:stop]) - len(text[start:stop].lstrip())
+        start = _best_start(text, max(words + 1, stop - chunking.overlap_chars), stop)
     yield start, end
 
 

@@ -145,6 +145,13 @@ def test_a_cut_repeats_some_of_what_came_before_and_falls_between_sentences() ->
     assert pieces[-1].text.endswith("Delta is fourth.")
 
 
+def test_a_cut_never_repeats_the_whole_of_a_piece() -> None:
+    """Found by the property above: a piece of five letters after white space was repeated as a whole."""
+    pieces = chunks_of("\t    x = 1\nword word ", "prose", Chunking(max_chars=20, overlap_chars=7))
+
+    assert [(p.start, p.text) for p in pieces] == [(5, "x = 1"), (7, "= 1\nword word")]
+
+
 def test_pages_are_never_mixed() -> None:
     text = "One.\nTwo.\n"
 
