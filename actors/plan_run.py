@@ -58,6 +58,7 @@ class PlanRun:
         self.going: int = 0
         """Steps that are ready and have not ended, but for those that wait for a person."""
         self.suspended: bool = False
+        self._over = False  # nothing of it begins any more
         """Only a person can say how to go on, and none did in time."""
         self.overspent: BudgetExceeded | None = None
         """The seconds of the plan's own budget were not enough."""
@@ -165,12 +166,16 @@ class PlanRun:
 
     async def _run_steps(self) -> None:
         async with trio.open_nursery() as self._nursery:
-            self._begin()
-            while self.left or not self._complete:
-                await self._until_something_changes()
-                if self.suspended:
-                    self._nursery.cancel_scope.cancel()
-                    break
+            try:
+                self._begin()
+                while self.left or not self._complete:
+                    await self._until_something_changes()
+                    if self.suspended:
+                        self._nursery.cancel_scope.cancel()
+                        break
+            finally:  # before the nursery can close: a slot that is granted after that has nowhere to go
+                self._over = True
+                self._want_nothing()
 
     def _begin(self) -> None:
         if self.verdicts.beside:  # of steps that had ended when an earlier life of the executor ended
@@ -187,16 +192,19 @@ class PlanRun:
         if self._plain is not None:
             self._plain.close()
             self._plain = None
-        jobs = tuple(self.jobs.values()) if self.left else ()
-        wanted: set[str] = set()
-        for job in jobs:
-            if job.claim is not None and job.claim.live:
-                job.claim.live = False
-                wanted.update(job.claim.caps)
-        for job in jobs:
+        self._want_nothing()
+        for job in tuple(self.jobs.values()) if self.left else ():
             if job.holding:
                 job.holding = False
                 self.dispatch.release(job.caps)
+
+    def _want_nothing(self) -> None:
+        """Withdraw every claim: what is free is offered to others."""
+        wanted: set[str] = set()
+        for job in tuple(self.jobs.values()) if self.left else ():
+            if job.claim is not None and job.claim.live:
+                job.claim.live = False
+                wanted.update(job.claim.caps)
         for cap in wanted:
             self.place.caps.nudge(cap)
 
@@ -336,6 +344,8 @@ class PlanRun:
         assert level is not None  # noqa: S101 - a job that is ready has its level
         if self.place.parallel.level_barrier and any(earlier.left for earlier in self._levels[: level.number]):
             self._held.append(job)
+            return
+        if self._over:
             return
         if not self._ranked:
             self._rank()

@@ -164,3 +164,9 @@ def test_many_runs_of_many_plans_keep_their_promises(one) -> None:
 def test_a_run_that_is_cut_off_leaves_no_place_of_a_tool_taken(seed) -> None:
     """What a dead run gave back was granted to a step of the same dead run, and never came back."""
     play(cut_one, seed)
+
+
+@pytest.mark.parametrize("seed", [211445, 212542])
+def test_a_slot_that_becomes_free_while_a_plan_closes_is_granted_to_nobody_in_it(seed: int) -> None:
+    """Was: granted to a step whose nursery had closed already, which crashed the executor."""
+    play(cut_one, seed)
