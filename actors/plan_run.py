@@ -58,7 +58,6 @@ class PlanRun:
         self.going: int = 0
         """Steps that are ready and have not ended, but for those that wait for a person."""
         self.suspended: bool = False
-        self._over = False  # nothing of it begins any more
         """Only a person can say how to go on, and none did in time."""
         self.overspent: BudgetExceeded | None = None
         """The seconds of the plan's own budget were not enough."""
@@ -83,6 +82,7 @@ class PlanRun:
         self._ranked = False
         self._plain: PlainSteps | None = None
         self._waiting = False
+        self._over = False  # its nursery closes: nothing of it begins any more
         self._nursery: trio.Nursery | None = None
         self._sleeper: trio.lowlevel.Task | None = None
         self.tick()
@@ -166,6 +166,7 @@ class PlanRun:
 
     async def _run_steps(self) -> None:
         async with trio.open_nursery() as self._nursery:
+            self._over = False  # a plan that was taken back may have a next
             try:
                 self._begin()
                 while self.left or not self._complete:
