@@ -101,6 +101,7 @@ async def run_plain(
     named, scopes = Named(run_id, recipe.id), current_task()._cancel_status
     ctx = cast("ToolContext", named)
     adopted: Level | None = None
+    asleep = -1  # the step that has suspended: its intent is in the log
     place: Level | PlainSteps = own or steps
     level, number, queue = levels[recipe.level], -1, place.queue
     place.between = True
@@ -181,6 +182,7 @@ async def run_plain(
                     if isinstance(value, Suspended):
                         named.step_id = step_id
                         steps.begun(recipe, parameters, started)
+                        asleep = step_id
                         place.between = False
                         if own is None:
                             assert nursery is not None  # noqa: S101 - whoever has no level has one
@@ -223,7 +225,8 @@ async def run_plain(
                 if own is None:
                     number = -1
             except BaseException:
-                steps.begun(recipe, steps.resolved(recipe) if parameters is LATER else parameters, started)
+                if asleep != step_id:
+                    steps.begun(recipe, steps.resolved(recipe) if parameters is LATER else parameters, started)
                 raise
             if fine:
                 # -------------------------------------------- its end

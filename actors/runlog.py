@@ -427,7 +427,7 @@ class RunLog:
         return tuple(settled for log in self._family() for settled in log._settle_own(why, once_only=once_only))
 
     def _settle_own(self, why: ErrorInfo, *, once_only: bool) -> Iterator[Settled]:
-        items = self.of is not None
+        items, now = self.of is not None, self.now()
         for step in self.interrupted():
             known = self._returned.get(step)
             if known is not None:
@@ -443,7 +443,7 @@ class RunLog:
             if step in self.doubts:
                 status = StepStatus.IN_DOUBT
             outcome = _cut_off(
-                number, begun.action, status, begun.attempt, begun.parameters, why, once, begun.at, self.now()
+                number, begun.action, status, begun.attempt, begun.parameters, why, once, begun.at, now
             )
             yield self._settled(outcome, step, items=items)
 

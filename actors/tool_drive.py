@@ -97,6 +97,12 @@ def drive(
             message = resume(sent)
         except StopIteration as done:
             result = done.value
+        except trio.Cancelled as error:
+            if not dismissals:
+                if scopes.effectively_cancelled:  # what nearly all of them are
+                    raise
+                fail(tool.name, error)
+            result = error
         except BaseException as error:  # noqa: BLE001 - it is judged
             if not dismissals:
                 fail(tool.name, error)
