@@ -442,9 +442,7 @@ class RunLog:
             status = StepStatus.FAILED if once else StepStatus.CANCELLED
             if step in self.doubts:
                 status = StepStatus.IN_DOUBT
-            outcome = _cut_off(
-                number, begun.action, status, begun.attempt, begun.parameters, why, once, begun.at, now
-            )
+            outcome = _cut_off(number, begun.action, status, begun.attempt, begun.parameters, why, once, begun.at, now)
             yield self._settled(outcome, step, items=items)
 
     def _settled(self, outcome: StepOutcome, step: int, *, items: bool) -> Settled:
