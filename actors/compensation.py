@@ -20,7 +20,7 @@ from trouper.runtime import INDEX, ITEM, Compensation, Step, StepError, StepTime
 from .outcome import ErrorInfo, StepOutcome, StepStatus
 from .records import Compensated
 from .run_place import RunPlace
-from .runlog import RunLog
+from .runlog import RunLog, was_refuted
 from .tool import Effect, Tool, ToolContext
 
 log: logging.Logger = logging.getLogger("trouper.executor")
@@ -36,6 +36,13 @@ class _Done:
     log: RunLog
     key: int
     results: Mapping[int, object]
+    given_up: int | None = None
+    """With which plan the step itself was given up, counted from 1."""
+
+    @property
+    def given_up_with(self) -> int | None:
+        """The same, of the step or of the one that it is inside of."""
+        return self.log.given_up_with if self.given_up is None else self.given_up
 
 
 class Undoing:
@@ -87,25 +94,47 @@ class Undoing:
                 outcome=outcome,
                 item=None if done.key == done.step.id else done.key,
                 inside=done.log.inside,
+                given_up=done.given_up_with,
             )
         )
-        done.log.compensated(done.key, outcome)
+        done.log.compensated(done.key, outcome, done.given_up)
 
     def _all(self, run_log: RunLog) -> Iterator[_Done]:
         """What is to be undone, in this run and inside its steps, also inside those that have failed."""
         plans = [replan.plan for replan in run_log.replans] + ([run_log.plan] if run_log.plan is not None else [])
         finished = dict(run_log.finished())
         for step in {step.id: step for plan in plans for step in plan.steps}.values():
-            outcome = finished.get(step.id)
-            if step.for_each is not None:
-                yield from self._items(run_log.child(step.id), step, run_log.results)
-            elif step.plan is not None:
-                yield from self._all(run_log.child(step.id))
-            if outcome is None or step.compensate is None or step.for_each is not None:
-                continue
-            if self._had_effect(outcome):
-                results = {**run_log.results, step.id: outcome.result}
-                yield _Done(step=step, call=step.compensate, outcome=outcome, log=run_log, key=step.id, results=results)
+            yield from self._of(run_log, step, finished.get(step.id), run_log.child(step.id))
+        for number, replan in enumerate(run_log.replans, 1):
+            for step in replan.plan.steps:
+                if step.id in replan.failed:
+                    outcome, inside = replan.failed[step.id], run_log.former(number, step.id)
+                    yield from self._of(run_log, step, outcome if was_refuted(outcome) else None, inside, number)
+
+    def _of(
+        self,
+        run_log: RunLog,
+        step: Step,
+        outcome: StepOutcome | None,
+        inside: RunLog | None,
+        given_up: int | None = None,
+    ) -> Iterator[_Done]:
+        """What is to be undone of one step; `outcome` if it has done its work itself."""
+        if inside is not None and step.for_each is not None:
+            yield from self._items(inside, step, run_log.results)
+        elif inside is not None and step.plan is not None:
+            yield from self._all(inside)
+        if outcome is None or step.compensate is None or step.for_each is not None or not self._had_effect(outcome):
+            return
+        yield _Done(
+            step=step,
+            call=step.compensate,
+            outcome=outcome,
+            log=run_log,
+            key=step.id,
+            results={**run_log.results, step.id: outcome.result},
+            given_up=given_up,
+        )
 
     def _items(self, items: RunLog, step: Step, results: Mapping[int, object]) -> Iterator[_Done]:
         finished = dict(items.finished())
@@ -162,9 +191,10 @@ class Undoing:
 
     def _context(self, done: _Done) -> ToolContext:
         place = ".".join(map(str, (*done.log.inside, done.key)))
+        again = "" if done.given_up_with is None else f"@{done.given_up_with}"  # a later step may have its number
         return ToolContext(
             run_id=self._log.run_id,
             step_id=done.step.id,
-            idempotency_key=f"{self._log.run_id}:{place}:undo",
+            idempotency_key=f"{self._log.run_id}:{place}:undo{again}",
             workspace=self._place.workspace,
         )

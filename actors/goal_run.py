@@ -36,7 +36,7 @@ from .messages import CompensateRun, ExecutePlan, MakePlan, Planned, Previous
 from .outcome import ErrorInfo, Outcome, RunStatus, StepOutcome, StepStatus, status_of
 from .plan_feed import PlanFeed
 from .plan_reading import PlanReading
-from .records import PlanGivenUp, PlanReady
+from .records import PlanGivenUp, PlanReady, PlanRetracted
 from .run_place import Scribe
 from .runlog import RunLog
 from .verdicts import doubtful
@@ -147,7 +147,7 @@ class GoalRun:
             return False, None
 
     async def _make_and_run(self, planner: Ref[Actor], previous: Previous | None) -> ErrorInfo | None:
-        feed = PlanFeed() if self._settings.stream_plan else None
+        feed = PlanFeed(self._retracted) if self._settings.stream_plan else None
         wish = MakePlan(goal=self._goal or "", context=self._context, previous=previous, feed=feed)
 
         async def make() -> Plan:
@@ -193,7 +193,7 @@ class GoalRun:
         Raises:
             PlanError: the text is no plan; what ran of it was cancelled.
         """
-        feed, stream = PlanFeed(), PlanStream(catalogue=catalogue)
+        feed, stream = PlanFeed(self._retracted), PlanStream(catalogue=catalogue)
 
         async def make() -> Plan:
             with PlanReading(stream, feed, lambda _: True) as reading:
@@ -204,6 +204,12 @@ class GoalRun:
             return plan
 
         return await self._beside(feed, make)
+
+    def _retracted(self, why: str) -> None:
+        log.warning("[ORCHESTRATOR] the plan that was being written will not do, what ran of it is cancelled: %s", why)
+        self._scribe.write(
+            PlanRetracted(at=trio.current_time(), actor=self._scribe.name, run_id=self.log.run_id, why=why)
+        )
 
     async def _beside(self, feed: PlanFeed, make: Callable[[], Awaitable[Plan]]) -> ErrorInfo | None:
         """Run what comes into `feed` while `make` makes the plan."""
@@ -286,9 +292,9 @@ class GoalRun:
     # ------------------------------------------------------------ the end
     def cut_off(self, why: ErrorInfo, reason: str) -> None:
         """The run ends in the middle: what was in hand is cancelled or in doubt, the rest is skipped for `reason`."""
+        self._settle(why, once_only=False)
         if self.log.given_up:
             self.log.take_back()  # the next plan was still being written
-        self._settle(why, once_only=False)
         self.log.settle_unstarted(reason)
 
     async def undo(self) -> None:

@@ -58,6 +58,8 @@ class ItemRun:
         async with trio.open_nursery() as nursery:
             for _ in range(self._takers):
                 nursery.start_soon(self._take, todo, items)
+        if not self._run.mine:
+            await trio.sleep_forever()  # our cancellation is on its way
         for n in todo:  # begun by nobody, after a failure
             self._end(n, StepOutcome(id=self._id, action=self._action, status=StepStatus.SKIPPED, reason="sibling"))
         return self._ended(len(items))

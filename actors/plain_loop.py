@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 import trio
 from trio.lowlevel import checkpoint, current_task
 
-from trouper.runtime import DONE, PENDING, RUNNING, TrouperError, maker
+from trouper.runtime import DONE, PENDING, RUNNING, StepError, TrouperError, maker
 
 from .blueprint import Recipe
 from .level import Level
@@ -49,6 +49,9 @@ OK, PURE = StepStatus.OK, Effect.PURE
 
 LATER: dict[str, object] = {}
 """In the place of parameters that can be worked out when somebody asks: nobody is told of them."""
+
+
+_REFUTED = "a step that it needs was refuted"
 
 
 class Halfway(NamedTuple):
@@ -97,6 +100,7 @@ async def run_plain(
     run_id, inside, name = run_log.run_id, run_log.inside, run.place.scribe.name
     clock, began, beside, tool_place = run.clock, run_log.began, run.verdicts.beside, run.place.tool_place
     block_limit, soon = tool_place.block_limit, min(LONG, tool_place.block_limit)
+    refuted = run.verdicts.refuted
     shift = None if steps.offset is None else steps.offset - began
     named, scopes = Named(run_id, recipe.id), current_task()._cancel_status
     ctx = cast("ToolContext", named)
@@ -134,6 +138,9 @@ async def run_plain(
             try:
                 value: object = None
                 parameters: dict[str, object] | None = LATER
+                if refuted and run.verdicts.lost(recipe.step) is not None:
+                    parameters = None
+                    raise StepError(_REFUTED)
                 if halfway is not None:
                     _, started, parameters, value, error = halfway
                     halfway = None

@@ -243,7 +243,8 @@ class PlainSteps:
     ) -> None:
         """End a step that has failed, as every other step ends."""
         run = self.run
-        outcome = StepOutcome(
+        outcome = run.verdicts.lost(recipe.step) if parameters is None else None
+        outcome = outcome or StepOutcome(
             id=recipe.id,
             action=recipe.action,
             status=StepStatus.FAILED,

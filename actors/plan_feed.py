@@ -7,6 +7,7 @@ orchestrator says at the end that the plan is complete, or that there will be no
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from trouper.runtime import Plan, Step
@@ -16,13 +17,20 @@ if TYPE_CHECKING:
 
 
 class PlanFeed:
-    """Between one planner and one run."""
+    """Between one planner and one run.
 
-    def __init__(self) -> None:
+    Args:
+        told: Called with why the plan is retracted, before anything follows from that.
+    """
+
+    def __init__(self, told: Callable[[str], None]) -> None:
+        self._told = told
         self._run: StreamedRun | None = None
         self._offered: list[Step] = []
         self._plan: Plan | None = None
         self.abandoned: bool = False
+        self.retracted: bool = False
+        """What has been offered does not hold any more, and no run has taken it back yet."""
 
     def attach(self, run: StreamedRun) -> None:
         """The run is there: it gets what has been offered so far, and from now on at once."""
@@ -42,9 +50,12 @@ class PlanFeed:
 
     def retract(self, why: str) -> None:
         """The plan will not do: whatever runs of it is cancelled, its results are dropped."""
+        if self._offered:
+            self.retracted = True
+            self._told(why)
         self._offered.clear()
         if self._run is not None:
-            self._run.retract(why)
+            self._run.retract()
 
     def complete(self, plan: Plan) -> None:
         """The plan, whole and valid: whatever waited for that may start."""

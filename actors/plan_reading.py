@@ -44,8 +44,7 @@ class PlanReading:
         """Read until the end of `pieces`; each step is offered in the turn in which its last bracket comes."""
         async for piece in pieces:
             self.begun = True
-            if self._offering:
-                self._read(piece)
+            self._read(piece)
 
     def confirm(self, plan: Plan) -> None:
         """The whole text is `plan`: what was offered stays, unless it is not in the plan as it was offered."""
@@ -54,7 +53,7 @@ class PlanReading:
             self.retract("the plan that it became is another one than it had begun")
 
     def retract(self, why: str) -> None:
-        """Take back what was offered, if anything was; nothing more is offered."""
+        """Take back what was offered, if anything was; nothing more is offered, but the text is read to its end."""
         self._offering = False
         if self._feed is not None and self._offered:
             self._offered.clear()

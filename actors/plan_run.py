@@ -56,7 +56,7 @@ class PlanRun:
         self.clock: Callable[[], float] = trio.lowlevel.current_clock().current_time
         self.now: float = 0.0
         self.going: int = 0
-        """Steps that are ready and have not ended, but for those that wait for a person."""
+        """Steps that are ready and have not ended, but for those that wait for a person or are kept back."""
         self.suspended: bool = False
         """Only a person can say how to go on, and none did in time."""
         self.overspent: BudgetExceeded | None = None
@@ -295,7 +295,7 @@ class PlanRun:
             self._lost(step.id)
             self.stopped_going()
         elif not self._complete and not job.early:
-            self._held.append(job)
+            self._hold(job)
         elif self._wanted(job) and (not step.approval or self._approved(job)) and self._sure(job):
             self._claim(job)
 
@@ -344,7 +344,7 @@ class PlanRun:
         level = job.level
         assert level is not None  # noqa: S101 - a job that is ready has its level
         if self.place.parallel.level_barrier and any(earlier.left for earlier in self._levels[: level.number]):
-            self._held.append(job)
+            self._hold(job)
             return
         if self._over:
             return
@@ -358,9 +358,15 @@ class PlanRun:
         job.claim = Claim(granted, job.priority or (0.0,), job.caps)
         self.dispatch.claim(job.claim)
 
+    def _hold(self, job: Job) -> None:
+        """Keep it back. It does not go on meanwhile: what keeps it back may be a person."""
+        self._held.append(job)
+        self.stopped_going()
+
     def _look_at_held_again(self) -> None:
         """A level has ended, or the plan is complete: some that were kept back may start."""
         held, self._held = self._held, []
+        self.going += len(held)
         for job in held:
             self._admit(job)
 
@@ -402,6 +408,9 @@ class PlanRun:
 
     async def _run_job(self, job: Job) -> StepOutcome:
         step, ledger = job.step, self.place.ledger
+        lost = self.verdicts.lost(step)
+        if lost is not None:
+            return lost
         returned = self._log.judging(step.id)
         if returned is not None:  # in an earlier life of the executor
             self.release(job)

@@ -11,7 +11,6 @@ over the deadline or the baggage of the planner's message.
 from __future__ import annotations
 
 import contextvars
-import logging
 from collections import deque
 
 from trouper.runtime import Plan, ReadySet, Step
@@ -21,11 +20,8 @@ from .job import Job
 from .level import Level
 from .plan_feed import PlanFeed
 from .plan_run import PlanRun
-from .records import PlanRetracted
 from .run_place import RunPlace
 from .runlog import RunLog
-
-log: logging.Logger = logging.getLogger("trouper.executor")
 
 
 class StreamedRun(PlanRun):
@@ -45,7 +41,6 @@ class StreamedRun(PlanRun):
 
     def _start_over(self) -> None:
         """Nothing of the plan is there."""
-        self._log.forget(i for i in self.jobs if i not in self._finished)
         self._let_go()
         self.dispatch: Dispatch = Dispatch(self.place.parallel.slots, self.place.caps)
         self.jobs: dict[int, Job] = {}
@@ -63,15 +58,36 @@ class StreamedRun(PlanRun):
             await super()._run_steps()
             if not self._retracted:
                 return
+            if self._abandoned:
+                self._take_back()
+                return
             later, plan = self._later, self._plan
-            self._start_over()
+            self._take_back()
             self._later, self._plan = later, plan
+
+    @property
+    def mine(self) -> bool:
+        """Nor has the plan been retracted: what ends of it after that is not heard."""
+        return super().mine and not self._retracted
+
+    _retracted: bool = False
+    _abandoned: bool = False
+
+    def _take_back(self) -> None:
+        """Nothing that has run of the plan counts."""
+        self._feed.retracted = False
+        self.verdicts.start_over()
+        self._log.retract()
+        self._finished = dict.fromkeys(self._log.results, ())
+        self._start_over()
 
     _later: list[Step]
     _plan: Plan | None = None
 
     def _begin(self) -> None:
         if not self._attached:
+            if self._feed.retracted:  # between two lives of the executor
+                self._take_back()
             self._attached = True
             self._later = []
             self._feed.attach(self)
@@ -86,26 +102,27 @@ class StreamedRun(PlanRun):
     # ------------------------------------------------------------ what the feed says, from any task
     def offer(self, step: Step) -> None:
         """One more step."""
+        if not super().mine:
+            return  # the executor has crashed: whoever has the run next is told of everything
         if self._retracted:
             self._later.append(step)
         else:
             self._context.run(self._take, step)
 
-    def retract(self, why: str) -> None:
+    def retract(self) -> None:
         """Nothing of what was offered holds: it is cancelled, and waits for the next plan."""
         self._later.clear()
         if self._complete or self._retracted or not self._offered:
             return
-        log.warning("[EXECUTOR] the plan that was being written will not do, what ran of it is cancelled: %s", why)
-        scribe = self.place.scribe
-        scribe.tell(PlanRetracted(at=self.clock(), actor=scribe.name, run_id=self._log.run_id, why=why))
         self._retracted = True
         self._cut()
 
     def complete(self, plan: Plan) -> None:
         """The plan is complete and valid."""
+        if not super().mine:
+            return
         if not self._retracted and any(self._differs(plan, step) for step in self._offered):
-            self.retract("the plan that it became is another one")
+            self._feed.retract("the plan that it became is another one")
         if self._retracted:
             self._plan = plan
         else:
@@ -113,7 +130,7 @@ class StreamedRun(PlanRun):
 
     def abandon(self) -> None:
         """There will be no plan."""
-        self._retracted = False
+        self._abandoned = True
         self.left, self._complete = 0, True
         self._cut()
 

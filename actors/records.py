@@ -44,6 +44,13 @@ class PlanReady(Record):
 
 
 @attrs.frozen(kw_only=True)
+class PlanRetracted(Record):
+    """A plan that ran while it was being written will not do: what ran of it is cancelled, its results are dropped."""
+
+    why: str
+
+
+@attrs.frozen(kw_only=True)
 class PlanGivenUp(Record):
     """Something has failed, and another plan is made: what is finished stays."""
 
@@ -134,6 +141,8 @@ class Compensated(Record):
     outcome: StepOutcome
     item: int | None = None
     inside: tuple[int, ...] = ()
+    given_up: int | None = None
+    """With which plan it was given up, counted from 1; None: it was not."""
 
 
 @attrs.frozen(kw_only=True)
@@ -180,11 +189,3 @@ class BudgetLow(Event):
     what: str
     used: float
     limit: float
-
-
-@attrs.frozen(kw_only=True)
-class PlanRetracted(Event):
-    """The plan that a model was writing will not do; what ran of it is cancelled."""
-
-    run_id: str
-    why: str

@@ -14,6 +14,7 @@ from .records import (
     Compensated,
     PlanGivenUp,
     PlanReady,
+    PlanRetracted,
     RunResumed,
     RunStarted,
     StepEnded,
@@ -51,8 +52,12 @@ def replay(records: Iterable[Record]) -> RunLog:
 def _fold(log: RunLog, record: Record) -> None:
     if isinstance(record, RunResumed):
         log.began = record.at - record.elapsed
+        if log.given_up:  # as whoever went on did: it was cut off before there was another plan
+            log.take_back()
     elif isinstance(record, PlanGivenUp):
         log.give_up()
+    elif isinstance(record, PlanRetracted):
+        log.retract()
     elif isinstance(record, PlanReady):
         log.adopt(record.plan)
     elif isinstance(record, StepStarted):
@@ -81,7 +86,10 @@ def _fold(log: RunLog, record: Record) -> None:
     elif isinstance(record, ApprovalGiven):
         log.answer(record)
     elif isinstance(record, Compensated):
-        _inside(log, record.inside).compensated(record.step if record.item is None else record.item, record.outcome)
+        key = record.step if record.item is None else record.item
+        former = log.former(record.given_up, record.inside[0]) if record.given_up and record.inside else None
+        place = _inside(log, record.inside) if former is None else _inside(former, record.inside[1:])
+        place.compensated(key, record.outcome, record.given_up if place is log else None)
 
 
 def _inside(log: RunLog, path: tuple[int, ...]) -> RunLog:

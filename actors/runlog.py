@@ -65,6 +65,7 @@ class RunLog:
     __slots__ = (
         "_begun",
         "_children",
+        "_former",
         "_returned",
         "_verdicts",
         "answers",
@@ -77,6 +78,7 @@ class RunLog:
         "given_up",
         "in_doubt",
         "inside",
+        "kept",
         "of",
         "outcomes",
         "owner",
@@ -107,6 +109,9 @@ class RunLog:
         self.owner: object = None
         """Of the whole run: who runs it. What another has still in hand counts for nothing."""
         self.generation: int = 1
+        """Which plan of the run this is of, counted from 1."""
+        self.kept: frozenset[int] = frozenset()
+        """The steps that something was known of before the plan that is run now, or written."""
         self.results: dict[int, object] = {}
         self.outcomes: Outcomes = Outcomes(self.results)
         self._verdicts: dict[int, Verdict] = {}
@@ -120,6 +125,7 @@ class RunLog:
         self.decisions: dict[int, ApprovalGiven] = {}
         self._begun: dict[int, Begun] = {}
         self._children: dict[int, RunLog] = {}
+        self._former: dict[tuple[int, int], RunLog] = {}  # of given up plans: their ids may be others' now
         self._returned: dict[int, StepOutcome] = {}
 
     @property
@@ -229,24 +235,38 @@ class RunLog:
         self.outcomes[step] = outcome
         self._count(outcome, step)
 
-    def compensated(self, step: int, outcome: StepOutcome) -> None:
-        """What undid a step."""
-        self.outcomes[step] = attrs.evolve(self.outcomes[step], compensation=outcome)
+    def compensated(self, step: int, outcome: StepOutcome, given_up: int | None = None) -> None:
+        """What undid a step, maybe one that was given up with a plan (which, counted from 1)."""
+        self._amend(step, given_up, compensation=outcome)
         self.refresh()
+
+    def _ended(self, given_up: int | None) -> Mapping[int, StepOutcome]:
+        """What became of the steps, or of those that were given up with a plan."""
+        return self.outcomes if given_up is None else self.replans[given_up - 1].failed
+
+    def _amend(self, step: int, given_up: int | None, **parts: Any) -> None:
+        known = self._ended(given_up)
+        if given_up is None:
+            self.outcomes[step] = attrs.evolve(known[step], **parts)
+        else:
+            failed = {**known, step: attrs.evolve(known[step], **parts)}
+            self.replans[given_up - 1] = attrs.evolve(self.replans[given_up - 1], failed=failed)
 
     def refresh(self) -> None:
         """Let the steps that this is inside of have in their outcomes what is known here."""
-        logs = [self.root]
+        logs, given_up = [self.root], self.given_up_with
         for step in self.inside:
-            logs.append(logs[-1]._children[step])
+            former = logs[-1]._former.get((given_up, step)) if given_up is not None else None
+            logs.append(former if former is not None else logs[-1]._children[step])
         for around, inner in reversed(list(itertools.pairwise(logs))):
-            known = around.outcomes.get(inner.inside[-1])
+            plan = given_up if around is self.root else None
+            known = around._ended(plan).get(inner.inside[-1])
             if known is None:
                 return
             parts: dict[str, Any] = {"steps": dict(inner.outcomes)}
             if inner.of is not None:
                 parts = {"items": tuple(inner.outcomes[n] for n in range(len(known.items)))}
-            around.outcomes[inner.inside[-1]] = attrs.evolve(known, **parts)
+            around._amend(inner.inside[-1], plan, **parts)
 
     def ask(self, question: Question) -> None:
         """A person is asked."""
@@ -273,19 +293,27 @@ class RunLog:
         failed = {i: o for i, o in self.outcomes.items() if o.status is not StepStatus.OK}
         self.replans.append(Replan(plan=self.plan, failed=failed))
         self.forget(failed)
+        for step in failed.keys() & self._children.keys():  # what was done inside may have to be undone
+            self._former[self.generation, step] = self._children.pop(step)
+        self.kept = frozenset((*self.outcomes, *self._children))
         self.generation += 1
         self.given_up = True
 
     def take_back(self) -> None:
         """There is no other plan: the one that was given up last is what the run has come to."""
+        self.retract()
         given_up = self.replans.pop()
         self.plan = given_up.plan
         self.outcomes.update(given_up.failed)
         self.generation -= 1
+        for step in given_up.failed:
+            former = self._former.pop((self.generation, step), None)
+            if former is not None:
+                self._children[step] = former
         self.given_up = False
 
     def forget(self, steps: Iterable[int]) -> None:
-        """Take back what is known of these steps: they may run again."""
+        """Take back what is known of these steps, but for what is inside them: they may run again."""
         self.outcomes.make()
         for step in tuple(steps):
             for known in (
@@ -293,19 +321,36 @@ class RunLog:
                 self.results,
                 self.verdicts,
                 self._begun,
-                self._children,
                 self._returned,
                 self.questions,
             ):
                 known.pop(step, None)
 
+    def retract(self) -> None:
+        """Nothing that has run of a plan while it was being written counts: there will be another one, or none."""
+        gone = {*self.outcomes, *self._begun, *self._children} - self.kept
+        self.forget(gone)
+        for step in gone:
+            self._children.pop(step, None)
+
     # ------------------------------------------------------------ inside
+    @property
+    def given_up_with(self) -> int | None:
+        """With which plan this was given up, counted from 1; None: it was not."""
+        if not self.inside or (self.generation, self.inside[0]) not in self.root._former:
+            return None
+        return self.generation
+
+    def former(self, given_up: int, step: int) -> RunLog | None:
+        """The log of what ran inside a step that was given up with a plan, counted from 1."""
+        return self._former.get((given_up, step))
+
     def child(self, step: int) -> RunLog:
         """The log of what runs inside `step`; made when it is first asked for."""
         found = self._children.get(step)
         if found is None:
             found = self._children[step] = RunLog(self.run_id, None, began=self.began, inside=(*self.inside, step))
-            found.in_doubt = self.in_doubt
+            found.in_doubt, found.generation = self.in_doubt, self.generation
             found.root = self.root
         if found.plan is None:
             self._place(step, found)
@@ -413,9 +458,13 @@ class RunLog:
 
     def finished(self) -> tuple[tuple[int, StepOutcome], ...]:
         """The steps whose tools have done their work: those that succeeded, and those that were refuted after it."""
-        known = ((i, o) for replan in self.replans for i, o in replan.failed.items())
-        every = dict((*known, *self.outcomes.items()))
-        return tuple((i, o) for i, o in every.items() if o.status is StepStatus.OK or _refuted(o))
+        return tuple((i, o) for i, o in self.outcomes.items() if o.status is StepStatus.OK or was_refuted(o))
+
+    @property
+    def finished_before(self) -> dict[int, Step]:
+        """The steps of this plan that an earlier one has finished: they may name what was given up with that."""
+        plan = self.plan
+        return {} if plan is None else {s.id: s for s in plan.steps if s.id in self.kept and s.id in self.results}
 
     # ------------------------------------------------------------ settling
     def settle_interrupted(self, why: ErrorInfo, *, once_only: bool) -> tuple[Settled, ...]:
@@ -482,5 +531,6 @@ class RunLog:
         return {**self.outcomes, **waiting}
 
 
-def _refuted(outcome: StepOutcome) -> bool:
+def was_refuted(outcome: StepOutcome) -> bool:
+    """Whether its tool has done its work, and the verdict on that has made it fail."""
     return outcome.error is not None and outcome.error.kind in {"refuted", "unverified"}

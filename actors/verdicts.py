@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
-from trouper.runtime import Actor, ActorError, BudgetExceeded, LLMError, Ref
+from trouper.runtime import Actor, ActorError, BudgetExceeded, LLMError, Ref, Step
 
 from .doubts import said_by
+from .endings import skipped_behind
 from .job import Job
 from .outcome import DECLARED, ErrorInfo, StepOutcome, StepStatus, Verdict, VerdictKind
 from .records import ApprovalGiven, StepEnded, VerdictGiven
@@ -90,6 +91,9 @@ class Verdicts:
         self._todo: deque[StepOutcome] = deque()
         self._tasks = 0
         self._nursery: trio.Nursery | None = None
+        self._scopes: set[trio.CancelScope] = set()
+        self.refuted: set[int] = set()
+        """Steps that had succeeded, and were refuted beside the run: what has not begun must not count on them."""
         self._inner: list[Verdicts] = []
 
     @asynccontextmanager
@@ -171,17 +175,33 @@ class Verdicts:
             self._nursery.start_soon(self._work)
 
     async def _work(self) -> None:
-        try:
-            while self._todo:
-                outcome = self._todo.popleft()
-                try:
-                    verdict = await self._ask(outcome)
-                except BaseException:
-                    self._todo.appendleft(outcome)  # it has no verdict yet
-                    raise
-                self._believe(outcome, verdict)
-        finally:
-            self._tasks -= 1
+        todo = self._todo
+        with trio.CancelScope() as scope:
+            self._scopes.add(scope)
+            try:
+                while todo:
+                    outcome = todo.popleft()
+                    try:
+                        verdict = await self._ask(outcome)
+                    except BaseException:
+                        todo.appendleft(outcome)  # it has no verdict yet
+                        raise
+                    if todo is not self._todo:
+                        return  # it was taken back while its verdict was on its way
+                    self._believe(outcome, verdict)
+            finally:
+                self._scopes.discard(scope)
+                if todo is self._todo:
+                    self._tasks -= 1
+
+    def start_over(self) -> None:
+        """The steps are taken back, and their ids may be those of others: whatever is found of them is not heard."""
+        for verdicts in (self, *self._inner):
+            verdicts._todo, verdicts._tasks = deque(), 0
+            verdicts.refuted.clear()
+            for scope in tuple(verdicts._scopes):
+                scope.cancel()
+        self._inner.clear()
 
     def _believe(self, outcome: StepOutcome, verdict: Verdict | None) -> None:
         if verdict is not None and refutes(verdict, self._settings) and self._run.mine:
@@ -198,8 +218,16 @@ class Verdicts:
             )
         )
         self._log.correct(wrong)
+        self.refuted.add(wrong.id)
         if run.outer is not None:
             run.outer.verdicts.refuted_inside(self._log.inside[len(run.outer.verdicts._log.inside) :], wrong)
+
+    def lost(self, step: Step) -> StepOutcome | None:
+        """What a step that is about to begin comes to if one that it cannot do without was refuted meanwhile."""
+        if not self.refuted or step.lenient:
+            return None
+        causes = self.refuted & step.needs
+        return skipped_behind(step, self._log.outcomes[min(causes)]) if causes else None
 
     def refuted_inside(self, where: tuple[int, ...], wrong: StepOutcome) -> None:
         """A step inside one of ours was refuted; if ours has not ended yet it will find that out itself."""

@@ -105,7 +105,7 @@ def short(text: str) -> str:
 
 def step_text(step: int) -> str:
     """`step 3`, also for a number that Python refuses to print."""
-    return f"step {step}" if abs(step) < 10**_SHOWN else "a step with a huge number"
+    return f"step {step}" if abs(step) < 10**_SHOWN else "step with so huge a number"
 
 
 def report_repeated_keys(root: object, bare: bool, report: Report) -> None:

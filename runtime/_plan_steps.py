@@ -139,7 +139,8 @@ def _read_id(draft: Draft) -> None:
     if draft.id is None:
         if isinstance(value, int):
             draft.claims |= {value}
-        draft.problem("wrong_type", path, f"the id is {shown(value)}, not a whole number, 0 or more")
+        most = f" and at most {MAX_ID}" if isinstance(value, int) and value > MAX_ID else ""
+        draft.problem("wrong_type", path, f"the id is {shown(value)}, not a whole number, 0 or more{most}")
 
 
 def _read_action(draft: Draft, raw: dict[str, object], before: Path) -> str | None:

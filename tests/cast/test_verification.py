@@ -8,7 +8,7 @@ import pytest
 import trio
 
 from tests.execution.stage import opened, statuses
-from trouper import Checked, Effect, RunStatus, StepStatus, Tool, VerdictKind, tool
+from trouper import Checked, Effect, RunStatus, StepStatus, Tool, ToolContext, VerdictKind, tool
 from trouper.actors.records import VerdictGiven
 from trouper.actors.secrets import MARK
 from trouper.adapters.llm_scripted import ScriptedModel
@@ -150,6 +150,47 @@ async def test_a_refuted_step_fails_the_run_although_its_dependants_ran(autojump
     assert (outcome.steps[1].status, outcome.steps[1].error.kind) == (StepStatus.FAILED, "refuted")
     assert outcome.steps[2].status is StepStatus.OK
     assert outcome.steps[1].result == {"name": "measure"}  # kept, to look at
+
+
+@pytest.mark.parametrize("refers", [True, False])
+@pytest.mark.parametrize("plain", [True, False])
+async def test_what_has_not_begun_when_a_step_is_refuted_is_skipped_behind_it(autojump_clock, plain, refers) -> None:
+    """Was: it ran on what nobody believed any more, or failed because the result was not to be found."""
+    used: list[int] = []
+
+    @tool(effect=Effect.PURE)
+    async def wait(seconds: int) -> dict[str, object]:
+        await trio.sleep(seconds)
+        return {"v": 1}
+
+    @tool(effect=Effect.PURE, name="last")
+    async def last_plain(n: int, of: str = "") -> dict[str, object]:
+        used.append(n)
+        return {"v": 1}
+
+    @tool(effect=Effect.PURE, name="last")
+    async def last_slow(n: int, ctx: ToolContext, of: str = "") -> dict[str, object]:
+        used.append(n)
+        return {"v": 1}
+
+    of = {"of": "$step1.name"} if refers else {}
+    steps = [
+        {"id": 1, "action": "measure"},
+        {"id": 2, "action": "wait", "parameters": {"seconds": 5}},
+        {"id": 3, "action": "last", "parameters": {"n": 3, **of}, "dependencies": [1, 2]},
+        {"id": 4, "action": "last", "parameters": {"n": 4}, "dependencies": [3]},
+        {"id": 5, "action": "last", "parameters": {"n": 5}, "dependencies": [2]},
+        {"id": 6, "action": "last", "parameters": {"n": 6}, "dependencies": [1, 2], "join": "any"},
+    ]
+    lab = Lab(WRONG, seconds=1.0)
+    async with opened([*lab.tools(), wait, last_plain if plain else last_slow]) as troupe:
+        outcome = await troupe.run_plan(steps)
+
+    assert outcome.status is RunStatus.FAILED
+    assert statuses(outcome) == {1: "failed", 2: "ok", 3: "skipped", 4: "skipped", 5: "ok", 6: "ok"}
+    assert [(outcome.steps[n].reason, outcome.steps[n].cause) for n in (3, 4)] == [("dependency", 1), ("dependency", 3)]
+    assert "refuted" in outcome.steps[3].error.message
+    assert sorted(used) == [5, 6]
 
 
 async def test_a_refuted_step_that_may_fail_fails_nobody_else(autojump_clock) -> None:

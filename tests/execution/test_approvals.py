@@ -227,6 +227,43 @@ async def test_a_run_waits_so_long_and_is_suspended_then(autojump_clock) -> None
     assert trio.current_time() == 70.0
 
 
+@pytest.mark.parametrize("inside", [False, True])
+async def test_with_a_barrier_a_run_waits_for_a_person_and_not_for_its_deadline(inside, autojump_clock) -> None:
+    """Was: what the barrier keeps back counted as going on, so the run was never suspended and failed in the end."""
+    played = stage()
+    steps = [step(1, approval=True), step(2), step(3, 2), step(4, 3)]
+    plan = [{"id": 9, "plan": steps}, step(10, 9)] if inside else steps
+    async with open_stage(played, **parallel(level_barrier=True)) as troupe:
+        outcome = await troupe.run_plan(plan)
+        assert outcome.status is RunStatus.WAITING
+        assert played.order == [2]
+        assert trio.current_time() == 0.0
+
+        await troupe.approve(outcome.run_id, 1, ok=True)
+        outcome = await troupe.resume(outcome.run_id)
+
+    assert outcome.status is RunStatus.SUCCESS
+    assert played.order == [2, 1, 3, 4, *([10] if inside else [])]
+
+
+async def test_with_a_barrier_the_next_level_starts_when_the_person_has_answered(autojump_clock) -> None:
+    played, journal = stage(), MemoryJournal()
+    plan = [step(1, approval=True), step(2), step(3, 2), step(4, approval=True)]
+    sections = {**PATIENT, **parallel(level_barrier=True)}
+    async with opened([played.tool("work")], journal=journal, **sections) as troupe, trio.open_nursery() as nursery:
+        outcomes = await live(troupe, plan, nursery)
+        run_id = await the_run(journal)
+        await trio.sleep(100)
+        await troupe.approve(run_id, 4, ok=True)
+        await trio.sleep(100)
+        assert played.order == [2, 4]
+        await troupe.approve(run_id, 1, ok=False)
+
+    [outcome] = outcomes
+    assert outcome.steps[3].started == 200.0
+    assert statuses(outcome) == {1: "failed", 2: "ok", 3: "ok", 4: "ok"}
+
+
 async def test_a_cancelled_run_asks_nothing_any_more(autojump_clock) -> None:
     played, journal = stage(), MemoryJournal()
     async with opened([played.tool("work")], journal=journal, **PATIENT) as troupe:

@@ -154,6 +154,20 @@ async def test_a_second_plan_in_the_text_takes_the_place_of_the_first(autojump_c
     assert stage.running.total() == 0
 
 
+@pytest.mark.parametrize("size", [1, 7, 50])
+async def test_a_second_plan_may_come_in_pieces_too(size, autojump_clock) -> None:
+    """Was: what came after the beginning of the second plan was not read, and so the text was cut off."""
+    stage = Stage()
+    first, second = text({"id": 1}, {"id": 2}), text({"id": 2}, {"id": 3, "dependencies": [2]})
+    source = f"{first}\nNo, better:\n{second}\nThat is all."
+    chunks = [source[at : at + size] for at in range(0, len(source), size)]
+    async with opened([stage.tool("work")]) as troupe:
+        outcome = await troupe.run_plan(arriving(chunks, 0.1))
+
+    assert outcome.status is RunStatus.SUCCESS
+    assert list(outcome.steps) == [2, 3]
+
+
 async def test_a_source_that_breaks_breaks_the_run_and_nothing_else(autojump_clock) -> None:
     """Whoever makes the text raises: the caller has the error, what ran is cancelled."""
 

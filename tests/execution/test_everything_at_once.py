@@ -22,6 +22,7 @@ QUICK, MANY = 40, 4000
 async def answered(troupe: Troupe, outcome: Outcome, chance: Random) -> Outcome:
     """Answer whatever is asked, and go on, until nothing is asked any more."""
     for _ in range(50):
+        assert outcome.error is None or outcome.error.kind != "deadline", "it was stuck"
         if outcome.status not in {RunStatus.WAITING, RunStatus.IN_DOUBT}:
             return outcome
         assert outcome.questions

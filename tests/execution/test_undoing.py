@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 
 import pytest
@@ -10,6 +11,8 @@ import trio
 from tests.execution.stage import FOREVER, Stage, opened, run
 from trouper import Effect, Outcome, RunStatus, StepStatus, ToolContext, ToolError, tool
 from trouper.actors.records import Compensated
+from trouper.actors.replay import replay
+from trouper.adapters.llm_scripted import ScriptedModel
 from trouper.runtime import MemoryJournal
 
 
@@ -183,3 +186,69 @@ async def test_undoing_has_a_key_of_its_own_and_is_written_down(autojump_clock) 
     assert keys[0] != stage.calls[0].key
     assert [(record.step, record.outcome.status) for record in records] == [(1, StepStatus.OK)]
     assert outcome.as_json()["steps"]["1"]["compensation"]["action"] == "undo"
+
+
+# ------------------------------------------------------------------ after another plan
+def planned_twice(first: list[dict[str, object]]) -> dict[str, object]:
+    """A model that has this plan, and then one more, which fails too."""
+    second = [{"id": 90, "action": "fails", "parameters": {"differently": True}}]
+    model = ScriptedModel([json.dumps({"steps": plan}) for plan in (first, second)])
+    return {"llm": model, "planner": {"mode": "llm", "max_replans": 1}}
+
+
+@pytest.mark.parametrize("each", [None, [1, 2]])
+async def test_what_was_done_inside_a_failed_step_is_undone_after_another_plan_has_failed_too(
+    each, autojump_clock
+) -> None:
+    """Was: a plan that was given up took along what had been done inside its failed steps."""
+    stage, journal = Stage(), MemoryJournal()
+    stage.fail_times[90] = FOREVER
+    outer = {"id": 1, "plan": [done(2), failing(99, 2)]} | ({"for_each": each} if each else {})
+    async with opened(chest(stage), journal=journal, **planned_twice([outer])) as troupe:
+        outcome = await troupe.execute("book it")
+
+    assert (outcome.status, outcome.attempts) == (RunStatus.FAILED, 2)
+    assert undone(stage) == [2] * (len(each) if each else 1)
+    [given_up] = outcome.replans
+    inside = [item.steps[2] for item in given_up.failed[1].items] if each else [given_up.failed[1].steps[2]]
+    assert [one.compensation.status for one in inside] == [StepStatus.OK] * len(inside)
+    told = replay(await journal.read(outcome.run_id))
+    assert told.replans == list(outcome.replans)
+
+
+async def test_a_later_plan_may_use_the_numbers_of_what_was_given_up(autojump_clock) -> None:
+    """What was done under the same number before is nothing that the new step has done, and both are undone."""
+    stage, journal = Stage(), MemoryJournal()
+    stage.seconds.update({2: 1.0, 3: 1.0})
+    stage.fail_times[99] = FOREVER
+    again = [done(2, parameters={"n": 1}), done(3, 2, parameters={"n": 2}), failing(99, 3)]
+    plans = [[{"id": 1, "plan": inside}] for inside in ([done(2), failing(99, 2)], again)]
+    model = ScriptedModel([json.dumps({"steps": plan}) for plan in plans])
+    chosen = {"llm": model, "planner": {"mode": "llm", "max_replans": 1}}
+    async with opened(chest(stage), journal=journal, **chosen) as troupe:
+        outcome = await troupe.execute("book it")
+
+    assert (outcome.status, outcome.attempts) == (RunStatus.FAILED, 2)
+    assert [call.step for call in stage.calls if call.action == "book"] == [2, 2, 3]
+    assert undone(stage) == [3, 2, 2]
+    assert len({call.key for call in stage.calls if call.action == "undo"}) == 3
+    first, last = outcome.replans[0].failed[1].steps, outcome.steps[1].steps
+    assert [one.compensation.status for one in (first[2], last[2], last[3])] == [StepStatus.OK] * 3
+    told = replay(await journal.read(outcome.run_id))
+    assert told.replans == list(outcome.replans)
+    assert told.outcomes[1] == outcome.steps[1]
+
+
+async def test_a_refuted_step_is_undone_after_another_plan_has_failed_too(autojump_clock) -> None:
+    """Was: the executor crashed, because the step was not among those of the last plan, and no more was undone."""
+    stage = Stage()
+    stage.fail_times[90] = FOREVER
+    tools = [stage.tool("lies", Effect.KEYED, lies=True), *chest(stage)]
+    first = [done(1), done(2, 1, action="lies")]
+    async with opened(tools, **planned_twice(first)) as troupe:
+        outcome = await troupe.execute("book it")
+
+    assert (outcome.status, outcome.attempts) == (RunStatus.FAILED, 2)
+    assert undone(stage) == [2, 1]
+    assert outcome.replans[0].failed[2].compensation.status is StepStatus.OK
+    assert outcome.steps[90].status is StepStatus.FAILED
