@@ -170,6 +170,7 @@ class EmbeddingBatcher(Actor):
             seed=batching.seed,
         )
         self._asks = self._texts = self._cached = self._leases = 0
+        self._warned = False
         self._usage = Usage()
 
     async def on_start(self) -> None:
@@ -253,12 +254,16 @@ class EmbeddingBatcher(Actor):
     async def _known(self, cache: EmbeddingCache, texts: Sequence[str]) -> dict[str, Vector]:
         name, dim = self._embedder.name, self._embedder.dim
         distinct = list(dict.fromkeys(texts))
-        vectors = await cache.get_many([embedding_key(name, text) for text in distinct])
-        known = {
-            text: vector
-            for text, vector in zip(distinct, vectors, strict=True)
-            if vector is not None and looks_sound(vector, dim)
-        }
+        try:
+            vectors = await cache.get_many([embedding_key(name, text) for text in distinct])
+            known = {
+                text: vector
+                for text, vector in zip(distinct, vectors, strict=True)
+                if vector is not None and looks_sound(vector, dim)
+            }
+        except Exception as error:  # noqa: BLE001 - a failing cache never fails a call
+            self._missed(error)
+            return {}
         self._cached += len(known)
         return known
 
@@ -319,7 +324,19 @@ class EmbeddingBatcher(Actor):
         name = self._embedder.name
         kept = [(embedding_key(name, item.value), item.results[0]) for item in items if item.results]
         if self._cache is not None and kept:
-            await self._cache.put_many(kept)
+            try:
+                await self._cache.put_many(kept)
+            except Exception as error:  # noqa: BLE001 - nor does it crash a batch whose callers have their vectors
+                self._missed(error)
+
+    def _missed(self, error: Exception) -> None:
+        log.log(
+            logging.DEBUG if self._warned else logging.WARNING,
+            "[EMBEDDINGS] the cache cannot be used (%s: %s): texts are embedded again",
+            type(error).__name__,
+            error,
+        )
+        self._warned = True
 
 
 def _outcomes(items: Iterable[Item[str, Vector]]) -> list[Vector | Failure]:

@@ -32,7 +32,7 @@ from .model_call import CallPlace, ModelCall
 from .model_counts import ModelCounts, Wait
 from .model_endpoint import Endpoint
 from .model_events import BreakerChanged, ModelCalled, ModelFellBack, ModelText
-from .model_messages import Chat, CountUsage, DropAnswer, GetLLMStatistics, GetUsage, GetWaits
+from .model_messages import Chat, CountUsage, DropAnswer, GetLLMStatistics, GetUsage, GetWaits, deadline_of
 from .model_places import Places
 from .model_retries import Pauses
 from .model_routes import DEFAULT, ModelEntry, ModelRoutes
@@ -166,7 +166,7 @@ class LLMDoor(Actor):
         """
         call = ModelCall(self._place, message)
         try:
-            landed = await self._flights.share(self._key(message), call.answer, deadline=self.ctx.deadline)
+            landed = await self._flights.share(self._key(message), call.answer, deadline=deadline_of(self.ctx))
         except LLMError:
             self._tally.add(failures=1)
             raise

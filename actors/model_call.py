@@ -32,7 +32,7 @@ from .leasing import take_lease
 from .model_counts import ModelCounts, Wait, Waiting
 from .model_endpoint import Endpoint
 from .model_events import ModelCalled, ModelFellBack
-from .model_messages import Chat
+from .model_messages import Chat, deadline_of
 from .model_places import Places
 from .model_reading import Reader
 from .model_retries import Pauses
@@ -175,7 +175,7 @@ class ModelCall:
             seat = await self._place.places.take(request.priority)
         with seat:
             if self._until is None:
-                now, until = trio.current_time(), self._ctx.deadline
+                now, until = trio.current_time(), deadline_of(self._ctx)
                 self._until = until if last else now + (until - now) / 2
             ledger = self._ctx.baggage.get("budget")
             estimate = self._place.estimates.prompt(request, _model_of(endpoint, request)), answer_tokens(request)

@@ -1,4 +1,4 @@
-"""What the door to models tells whoever listens: calls, pieces of text, falls to the next model, open breakers."""
+"""What the door to models tells: calls, pieces of text, falls to the next model, open breakers, broken pools."""
 
 from __future__ import annotations
 
@@ -54,3 +54,20 @@ class BreakerChanged(Event):
     model: str
     state: BreakerState
     cooldown: Seconds = 0.0
+
+
+@attrs.frozen(kw_only=True)
+class PoolRebuilt(Event):
+    """A pool of connections gave no connection though it had to, and was replaced; calls in progress went on.
+
+    A pool is no actor: `actor` is the name that its client has in the statistics of the pool.
+    """
+
+    origin: str
+    """The server that the connections lead to."""
+    waiting: int
+    """Requests that were waiting for a connection; they were sent through the new pool."""
+    in_progress: int
+    """Requests that the old pool was still answering."""
+    after: Seconds
+    """How long the first of them had waited."""

@@ -7,11 +7,24 @@ from collections.abc import Mapping
 import attrs
 import trio
 
-from trouper.runtime import Ask, Seconds, Tell
+from trouper.runtime import Ask, Context, Seconds, Tell
 
 from .model_counts import Wait
 from .model_statistics import LLMStatistics
 from .protocols import ChatReply, ChatRequest, Usage
+
+UNTIL = "until"
+"""Under this name the instant (trio's clock) at which a run ends goes along in the baggage of its messages."""
+
+
+def deadline_of(ctx: Context) -> Seconds:
+    """Until when the answer to the message in hand is of use.
+
+    The asks of a run may take longer than the run itself, so that what ends it can be written down. Whoever plans with
+    the time that is left, for another attempt, another model or a turn at the limiter, has to know the end of the run.
+    """
+    until = ctx.baggage.get(UNTIL)
+    return min(ctx.deadline, until) if isinstance(until, float) else ctx.deadline
 
 
 @attrs.frozen(kw_only=True)

@@ -38,6 +38,7 @@ from .goal_run import GoalRun, RunSettings
 from .llm import GetUsage, GetWaits
 from .memory import Remember
 from .messages import AnswerGiven, Approve, Execute, KeepEpisode, ResumeRun, RunPlan, RunText, Settle
+from .model_messages import UNTIL
 from .outcome import SUSPENDED, ErrorInfo, Outcome, Question, RunStatus
 from .protocols import Usage
 from .records import ApprovalAsked, ApprovalGiven, BudgetLow, RunEnded, RunResumed, RunStarted, StepEnded, StepStarted
@@ -155,7 +156,8 @@ class Orchestrator(Actor):
         run_log = replay(records)
         if run_log.plan is None:
             raise NotWaiting(f"the run {run_id!r} never had a plan, so there is nothing to go on with")
-        parse_plan(run_log.plan.as_json(), catalogue={name: tool.signature() for name, tool in self._tools.items()})
+        signatures = {name: tool.signature() for name, tool in self._tools.items()}
+        parse_plan(run_log.plan.as_json(), catalogue=signatures, finished=run_log.finished_before)
         # The clock of another program began anywhere: only what is counted from the beginning of the run compares.
         run_log.resumed = True
         now, elapsed = trio.current_time(), run_log.elapsed
@@ -336,7 +338,7 @@ class Orchestrator(Actor):
         now = trio.current_time()
         deadline, paid = now + message.timeout, ledger.deadline(now)
         run.log.deadline = min(deadline, paid)
-        with trio.CancelScope(deadline=run.log.deadline) as scope:
+        with carry(**{UNTIL: run.log.deadline}), trio.CancelScope(deadline=run.log.deadline) as scope:
             if isinstance(message, RunText):
                 signatures = {name: tool.signature() for name, tool in self._tools.items()}
                 return await run.read(message.chunks, signatures)

@@ -18,6 +18,8 @@ from typing import Any
 import attrs
 import trio
 
+from trouper.runtime import TrouperError
+
 from .bench_gathered import stages
 from .bench_ideal import critical_path
 from .bench_record import RecordedGoal, near, record, sort_out
@@ -32,8 +34,10 @@ TIMES = 3
 """How often the row that the figures are about is run."""
 
 
-class BenchFailed(Exception):
+class BenchFailed(TrouperError):
     """A row's process ended without its figures; its standard error says why."""
+
+    kind = "bench"
 
 
 def run_bench(tell: Tell, *, quick: bool) -> Report:
@@ -50,7 +54,10 @@ def run_bench(tell: Tell, *, quick: bool) -> Report:
     rows = [*headline_rows(1 if quick else TIMES), *rows_without()]
     if not quick:
         rows += rows_with_only()
-    recorded, lines = run_until_signalled(functools.partial(_measure, setting, rows, tell, quick=quick))
+    try:
+        recorded, lines = run_until_signalled(functools.partial(_measure, setting, rows, tell, quick=quick))
+    except BaseExceptionGroup as group:
+        raise first_of(group) from group
     return Report(
         setting=setting,
         lines=tuple(lines[row.name] for row in rows),
@@ -59,6 +66,15 @@ def run_bench(tell: Tell, *, quick: bool) -> Report:
         kinds=setting.kinds,
         quick=quick,
     )
+
+
+def first_of(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """Several rows side by side may fail of the same cause: one of them says it; `group` if there is anything else."""
+    failures, others = group.split(TrouperError)
+    error: BaseException | None = failures if others is None else None
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return group if error is None else error
 
 
 async def _measure(

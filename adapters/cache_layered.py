@@ -44,6 +44,11 @@ class LayeredEmbeddingCache:
         self._front.put_many_nowait(items)
         await self._back.put_many(items)
 
+    async def forget(self, keys: Sequence[bytes]) -> None:
+        """Keep these no longer, in neither. Cancelled: they are perhaps behind."""
+        await self._front.forget(keys)
+        await self._back.forget(keys)
+
     async def aclose(self) -> None:
         """Close the one behind."""
         await self._back.aclose()

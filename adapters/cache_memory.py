@@ -48,6 +48,12 @@ class InMemoryEmbeddingCache:
         while len(self._vectors) > self._max_items:
             self._vectors.popitem(last=False)
 
+    async def forget(self, keys: Sequence[bytes]) -> None:
+        """Keep these no longer."""
+        await trio.lowlevel.checkpoint()
+        for key in keys:
+            self._vectors.pop(key, None)
+
     async def aclose(self) -> None:
         """Nothing is open."""
         await trio.lowlevel.checkpoint()

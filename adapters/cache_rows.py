@@ -85,6 +85,20 @@ class CacheFile:
             lambda connection: connection.executemany("DELETE FROM kept WHERE key = ?", numbers).rowcount, 0
         )
 
+    async def erase(self, keys: Sequence[bytes]) -> None:
+        """Keep these no longer, and no trace of them; another process that reads just now may keep the log."""
+        numbers = [(_number(key),) for key in keys]
+
+        def work(connection: sqlite3.Connection) -> None:
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                connection.executemany("DELETE FROM kept WHERE key = ?", numbers)
+            finally:
+                connection.execute("COMMIT")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+        await self._tried(work, None)
+
     async def aclose(self) -> None:
         """Close. Idempotent; afterwards everything is a miss."""
         self._warned = True  # misses of a closed cache are nobody's trouble
@@ -93,7 +107,7 @@ class CacheFile:
     async def _tried(self, work: Work[T], otherwise: T) -> T:
         try:
             return await self._file.run(work)
-        except (sqlite3.Error, OSError) as error:
+        except Exception as error:  # noqa: BLE001 - a damaged file raises what it likes: rows nobody asked for, text
             if not self._warned:
                 self._warned = True
                 _log.warning(
@@ -135,6 +149,7 @@ def _prepare(connection: sqlite3.Connection) -> None:
         try:
             connection.execute(f"PRAGMA page_size={_PAGE}")  # of a new file; an older one keeps its own
             connection.execute(f"PRAGMA cache_size=-{_PAGES_KB}")
+            connection.execute("PRAGMA secure_delete=ON").fetchone()
             wal(connection, synchronous=1)
             connection.execute("BEGIN IMMEDIATE")
             _make(connection)

@@ -39,6 +39,10 @@ class SqliteEmbeddingCache:
         if items:
             await self._file.put_many(lambda: _halved(items) if self._half else _whole(items))
 
+    async def forget(self, keys: Sequence[bytes]) -> None:
+        """Keep these no longer: the file has no byte of them afterwards, and its log none unless somebody reads it."""
+        await self._file.erase(keys)
+
     async def aclose(self) -> None:
         """Close. Idempotent; afterwards everything is a miss."""
         await self._file.aclose()

@@ -166,7 +166,8 @@ def _normalised(asked: Asked, index: int, embedding: object) -> Vector:
     if not np.isfinite(vector).all():
         raise bad_response(asked, f"vector {index} has numbers that are not finite")
     wide = vector.astype("<f8")  # the squares of large float32 numbers overflow a float32
-    length = float(np.sqrt(np.dot(wide, wide)))
+    with np.errstate(over="ignore"):  # what overflows is told below, as an error of ours
+        length = float(np.sqrt(np.dot(wide, wide)))
     if not 0.0 < length < float("inf"):
         raise bad_response(asked, f"vector {index} has length {length:g} and cannot be normalised")
     return (wide / length).astype("<f4").tobytes()

@@ -23,6 +23,10 @@ CLEAN_UP: Seconds = 2.0
 """How long closing one answer may take."""
 
 
+REPORT: Seconds = 2.0
+"""How long the report of an error may take: the status is known, and a 429 must not wait for its words."""
+
+
 def response_class() -> type[httpx2.Response]:
     """What to ask the SDK for, so that it hands the answer over unread and unparsed."""
     import httpx2
@@ -31,7 +35,7 @@ def response_class() -> type[httpx2.Response]:
 
 
 async def raise_status(response: httpx2.Response) -> None:
-    """Read the report of an answer that is not 200, bounded, close it, and raise `StatusAnswered`.
+    """Read the report of an answer that is not 200, bounded in size and time, close it, and raise `StatusAnswered`.
 
     Runs on each answer, inside the client where there is one, before anybody could read its body without a bound.
     """
@@ -40,10 +44,13 @@ async def raise_status(response: httpx2.Response) -> None:
     answer = AnswerBytes(response, Asked(""))
     body = bytearray()
     try:
-        async for piece in answer:
-            body += piece
-            if len(body) >= MAX_ERROR_BODY:
-                break
+        with trio.move_on_after(REPORT) as reading:
+            async for piece in answer:
+                body += piece
+                if len(body) >= MAX_ERROR_BODY:
+                    break
+        if reading.cancelled_caught:
+            body += b" (the report did not end)"
     except Exception as error:  # noqa: BLE001 - the status is the news; the rest of the report is lost
         body += f" (the report broke off: {type(error).__name__})".encode()
     finally:

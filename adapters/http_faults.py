@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from types import TracebackType
 
 import trio
@@ -9,6 +10,9 @@ import trio
 from trouper.runtime import BadRequest, BadResponse, LLMError, ModelUnavailable
 
 from .wire_errors import DOCTOR, Asked, status_error
+
+MOST_LINKS = 32
+"""Causes of an error that are looked at."""
 
 MAX_ERROR_BODY = 64 << 10
 """Bytes of an error report that are read at most."""
@@ -74,17 +78,27 @@ def fault(asked: Asked, error: Exception) -> LLMError:
 
 def _root(error: BaseException, kinds: tuple[type[Exception], ...]) -> BaseException:
     """The client's own error: the SDK wraps it in one that says "Connection error." and nothing else."""
-    link: BaseException | None = error
-    while link is not None and not isinstance(link, kinds):
-        link = link.__cause__
-    return error if link is None else link
+    for link in _links(error):
+        if isinstance(link, kinds):
+            return link
+    return error
 
 
 def _words(error: BaseException) -> str:
     """The name of `error` and what it says; where it is silent, as with TLS, what lies underneath says."""
-    link: BaseException | None = error
-    while link is not None and not isinstance(link, BaseExceptionGroup | trio.Cancelled):
+    for link in _links(error, contexts=True):  # the client cuts causes (`from None`), contexts stay
+        if isinstance(link, BaseExceptionGroup | trio.Cancelled):
+            break
         if str(link):
             return f"{type(error).__name__}: {link}"
-        link = link.__cause__ or link.__context__  # the client cuts causes (`from None`), contexts stay
     return type(error).__name__
+
+
+def _links(error: BaseException, *, contexts: bool = False) -> Iterator[BaseException]:
+    """`error` and what caused it, one after another; a library may close them to a circle, so only so many."""
+    link: BaseException | None = error
+    for _ in range(MOST_LINKS):
+        if link is None:
+            return
+        yield link
+        link = link.__cause__ or (link.__context__ if contexts else None)

@@ -150,7 +150,7 @@ class Wire(httpcore2.AsyncNetworkStream):
             return _Agreed(stream.selected_alpn_protocol()) if isinstance(stream, trio.SSLStream) else None
         socket = _socket_of(stream)
         if info == "is_readable" and socket is not None:
-            return socket.is_readable()
+            return _holds_back(stream) or socket.is_readable()
         return socket if info == "socket" else None
 
     @property
@@ -171,6 +171,14 @@ def _socket_of(stream: trio.abc.Stream) -> trio.socket.SocketType | None:
     while isinstance(stream, trio.SSLStream):
         stream = stream.transport_stream
     return stream.socket if isinstance(stream, trio.SocketStream) else None
+
+
+def _holds_back(stream: trio.abc.Stream) -> bool:
+    """Whether TLS has taken more from the socket than was asked for: the socket then says nothing of it."""
+    if not isinstance(stream, trio.SSLStream):
+        return False
+    encrypted = getattr(stream, "_incoming", None)  # private: if it is not there any more, a test says so
+    return bool(stream.pending() or (encrypted is not None and encrypted.pending))
 
 
 class _Agreed:
@@ -311,7 +319,9 @@ class Network(httpcore2.AsyncNetworkBackend):
 def _words(error: BaseException) -> str:
     """What `error` says; where trio says nothing, what lies underneath."""
     link: BaseException | None = error
-    while link is not None:
+    for _ in range(32):  # a library may close them to a circle
+        if link is None:
+            break
         if str(link):
             return str(link)
         link = link.__cause__ or link.__context__

@@ -117,21 +117,6 @@ def key_of(
 
 
 @attrs.frozen(kw_only=True)
-class PoolRebuilt:
-    """A pool of connections gave no connection though it had to, and was replaced; calls in progress went on."""
-
-    client: str
-    """`ClientKey.name`."""
-    origin: str
-    waiting: int
-    """Requests that were waiting for a connection; they were sent through the new pool."""
-    in_progress: int
-    """Requests that the old pool was still answering."""
-    after: Seconds
-    """How long the first of them had waited."""
-
-
-@attrs.frozen(kw_only=True)
 class ClientStatistics:
     """One client's counters. Sockets are counted only where Trouper opens them: not those of a caller's own client."""
 

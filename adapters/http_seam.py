@@ -14,6 +14,7 @@ Importing this, and creating a pool, loads no HTTP library.
 from __future__ import annotations
 
 import importlib.util
+import inspect
 import logging
 import ssl
 import warnings
@@ -24,11 +25,12 @@ from typing import TYPE_CHECKING
 import attrs
 import trio
 
+from trouper.actors.model_events import PoolRebuilt
 from trouper.runtime import BadRequest, ConfigError, ConfigProblem, ModelUnavailable, Seconds
 
 from .http_answer import AnswerBytes, leave, raise_status
 from .http_faults import StatusAnswered, wire_faults
-from .http_pooling import ClientKey, ClientStatistics, ConnectionPooling, PoolRebuilt, PoolStatistics, key_of
+from .http_pooling import ClientKey, ClientStatistics, ConnectionPooling, PoolStatistics, key_of
 from .wire_errors import Asked
 
 if TYPE_CHECKING:
@@ -64,6 +66,7 @@ class HttpPool:
 
     Raises:
         ConfigError: HTTP/2 without h2, or a `ca_file` that is not there.
+        TypeError: `client` is none that can be awaited.
     """
 
     def __init__(
@@ -152,7 +155,7 @@ class HttpPool:
             if callers is None:
                 return way_of(key, network)
             if callable(callers):
-                return Through(callers(), owned=True)
+                return Through(_made(callers), owned=True)
             if used:
                 raise ModelUnavailable(
                     f"the HTTP client that was handed in gives no connection to {key.origin} any more, and Trouper "
@@ -276,7 +279,33 @@ def _check(*, http2: bool, ca_file: str | Path | None) -> None:
         raise ConfigError(problems)
 
 
+def _made(make: Callable[[], CallersClient]) -> CallersClient:
+    """A client by the caller's own function.
+
+    Raises:
+        BadRequest: it failed, or gave something else.
+    """
+    try:
+        client = make()
+        _check_client(client)
+    except Exception as error:
+        what = f"the function that makes HTTP clients, HttpPool(client=...), failed: {type(error).__name__}: {error}"
+        raise BadRequest(what) from error
+    return client
+
+
+def _check_client(client: object) -> None:
+    """A client that blocks would stop everything until its answer has come."""
+    if not inspect.iscoroutinefunction(getattr(client, "send", None)):
+        raise TypeError(
+            "HttpPool(client=...) takes an AsyncClient of httpx2 or httpx, or a function that makes one, not a "
+            f"{type(client).__name__}"
+        )
+
+
 def _warn(client: CallersClient | Callable[[], CallersClient]) -> None:
+    if not callable(client):
+        _check_client(client)
     module = type(client).__module__.partition(".")[0]
     if module == "httpx":
         warnings.warn(

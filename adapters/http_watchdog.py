@@ -26,9 +26,10 @@ from collections.abc import AsyncIterator, Callable
 import httpx2
 import trio
 
+from trouper.actors.model_events import PoolRebuilt
 from trouper.runtime import ModelUnavailable, Seconds
 
-from .http_pooling import ClientKey, PoolRebuilt
+from .http_pooling import ClientKey
 
 log: logging.Logger = logging.getLogger(__name__)
 
@@ -171,7 +172,8 @@ class Watched(httpx2.AsyncBaseTransport):
     def _tell(self, way: _Way) -> None:
         self.rebuilt += 1
         event = PoolRebuilt(
-            client=self._key.name,
+            at=trio.current_time(),
+            actor=self._key.name,
             origin=self._key.origin,
             waiting=len(way.unsent) + 1,
             in_progress=way.in_progress - len(way.unsent),

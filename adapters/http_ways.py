@@ -71,9 +71,15 @@ class Pooled(httpx2.AsyncBaseTransport):
         try:
             answer = await self._pool.handle_async_request(sent)
         except Exception as error:
-            raise translated(error) from error
+            ours = translated(error)
+            if ours is error:
+                raise  # never from itself: whoever follows the causes would go round in a circle
+            raise ours from error
         return httpx2.Response(
-            answer.status, headers=answer.headers, stream=_Pieces(answer.stream), extensions=answer.extensions
+            answer.status,
+            headers=answer.headers,
+            stream=_Pieces(answer.stream),
+            extensions=answer.extensions,
         )
 
     async def aclose(self) -> None:
@@ -183,7 +189,10 @@ class Through(httpx2.AsyncBaseTransport):
         try:
             answer = await self._client.send(theirs, stream=True, follow_redirects=False)
         except Exception as error:
-            raise translated(error) from error
+            ours = translated(error)
+            if ours is error:
+                raise  # never from itself: whoever follows the causes would go round in a circle
+            raise ours from error
         return httpx2.Response(
             answer.status_code,
             headers=answer.headers.raw,
@@ -220,11 +229,15 @@ class _Pieces(httpx2.AsyncByteStream):
         except StopAsyncIteration:
             raise
         except Exception as error:
-            raise translated(error) from error
+            ours = translated(error)
+            if ours is error:
+                raise  # never from itself: whoever follows the causes would go round in a circle
+            raise ours from error
         return piece
 
     async def aclose(self) -> None:
         """Close the body wherever its reading stands, and whoever reads it."""
+        not_again(self._body)
         await self._body.aclose()
         pieces, self._pieces = self._pieces, None
         if pieces is None:
@@ -237,6 +250,27 @@ class _Pieces(httpx2.AsyncByteStream):
                     pass
         elif isinstance(pieces, AsyncGenerator):
             await pieces.aclose()
+
+
+_INNER = ("_stream", "_httpcore_stream", "_connection")
+"""Under these names the libraries keep what lies under the body of an answer, down to its connection."""
+
+
+def not_again(body: object) -> None:
+    """See to it that the connection is used no more if the server has sent more than the answer that `body` is of.
+
+    A second answer to one question lies in the parser then, and would be taken for the answer to the next question on
+    that connection, which the server would never have seen. httpcore2 looks only at the socket, which has been read.
+    Its parser is reached through private names: nothing public tells, and a test fails if they change.
+    """
+    link: Any = body
+    while link is not None:
+        parser = getattr(link, "_h11_state", None)
+        if parser is not None:
+            if parser.trailing_data[0]:
+                link._keepalive_expiry = -1.0  # its pool closes it as soon as it is idle
+            return
+        link = next((inner for name in _INNER if (inner := getattr(link, name, None)) is not None), None)
 
 
 def translated(error: Exception) -> Exception:

@@ -15,14 +15,15 @@ from typing import Any, Self
 import attrs
 import trio
 
-from trouper.runtime import Seconds
+from trouper.runtime import Seconds, TrouperError
 
 from .model_server import Served, ServerStatistics
 from .model_server_law import RateLaw
 from .model_server_script import ServerRule, rules_to_json
 from .model_server_times import ModelTime, Network
 
-STARTING: Seconds = 20.0
+STARTING: Seconds = 60.0
+"""Half a second alone; a machine that has much else to do was seen to take twenty."""
 ANSWERING: Seconds = 10.0
 ENDING: Seconds = 3.0
 """How long the process may take to end by itself, before it is killed."""
@@ -30,8 +31,10 @@ ENDING: Seconds = 3.0
 _LONGEST = 256 << 20
 
 
-class ServerProcessFailed(Exception):
+class ServerProcessFailed(TrouperError):
     """The server's process did not start, or ended, or does not answer."""
+
+    kind = "server_process"
 
 
 class ModelServerProcess:

@@ -154,7 +154,7 @@ class Connection:
 def _request_of(head: h11.Request, body: bytes) -> ServerRequest:
     try:
         payload = json.loads(body) if body else None
-    except ValueError:
+    except (ValueError, RecursionError):
         payload = None
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in head.headers}
     return ServerRequest(

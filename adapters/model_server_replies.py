@@ -18,6 +18,9 @@ PIECE = 8
 
 MODELS = ("test", "test-embed")
 
+MOST_NUMBERS = 100_000
+"""Of one vector, whatever is asked for."""
+
 
 @attrs.frozen
 class Counts:
@@ -121,7 +124,7 @@ def _stream(
 def embeddings_reply(request: Mapping[str, object], texts: Sequence[str], dim: int) -> bytes:
     """Vectors for the texts of an embeddings request, in the encoding that it asks for."""
     wanted = request.get("dimensions")
-    dim = wanted if isinstance(wanted, int) and wanted > 0 else dim
+    dim = min(wanted, MOST_NUMBERS) if isinstance(wanted, int) and wanted > 0 else dim
     as_base64 = request.get("encoding_format") == "base64"
     data = []
     for i, text in enumerate(texts):

@@ -12,6 +12,7 @@ not, which neither the limiter nor the deadline would see.
 from __future__ import annotations
 
 import base64
+import inspect
 import json
 import urllib.parse
 from collections.abc import Mapping
@@ -43,6 +44,10 @@ class OpenAIEndpoint:
         api_key: None for a server that wants none; it is never read from the environment here.
         pool: Connections shared with others; without it the endpoint makes a pool and closes it itself.
         sdk: Ask through this client of the SDK, whose address and credentials count instead of the two above.
+
+    Raises:
+        AuthFailed: the key has a character that no header can carry.
+        TypeError: `sdk` is none that can be awaited.
     """
 
     def __init__(
@@ -53,6 +58,8 @@ class OpenAIEndpoint:
         pool: HttpPool | None = None,
         sdk: openai.AsyncOpenAI | None = None,
     ) -> None:
+        if sdk is not None and not inspect.iscoroutinefunction(getattr(sdk, "post", None)):
+            raise TypeError(f"sdk= takes an AsyncOpenAI of the openai SDK, not a {type(sdk).__name__}")
         self.base_url: str = (str(sdk.base_url) if sdk is not None else base_url).rstrip("/")
         self._key = _checked_key(api_key if sdk is None else sdk.api_key)
         self._own_pool = pool is None

@@ -55,7 +55,8 @@ class Asked:
         return f"the model server at {self.url}" + (f" (model {self.model!r})" if self.model else "")
 
     def clean(self, text: str) -> str:
-        """`text` without the key."""
+        """`text` without the key, and as something that can be written down: JSON can spell half a character."""
+        text = text if text.isascii() else text.encode("utf-8", "replace").decode()
         return text.replace(self.secret, "***") if self.secret else text
 
     def said(self, body: bytes | str) -> str:
@@ -183,6 +184,28 @@ def payload_error(asked: Asked, error: object) -> LLMError:
                 return status_error(asked, status, {}, body)
     said = asked.said(body)
     return BadResponse(f"{asked} reports an error inside its answer: {quoted(said)}. {DOCTOR}", status=200, said=said)
+
+
+def whole_text(asked: Asked, text: str) -> str:
+    """`text`, if it is Unicode throughout: JSON can spell half a character, which nobody could write down again.
+
+    Two halves that stand side by side are put together.
+
+    Raises:
+        BadResponse: it has such a half.
+    """
+    if text.isascii():
+        return text
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        what = f"its text is not Unicode ({error.reason} at character {error.start})"
+        raise bad_response(asked, what, text.encode(errors="replace")) from error
+    return text
 
 
 def bad_response(asked: Asked, what: str, body: bytes | str = b"") -> BadResponse:

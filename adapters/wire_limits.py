@@ -21,6 +21,9 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhd])")
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhd]))+")
 
+MOST = 10**15
+"""Of requests or tokens; a larger number is nobody's limit."""
+
 EPOCH = 1e9
 """A reset larger than this is a moment, not a duration: 31 years are no rate limit."""
 
@@ -72,13 +75,14 @@ def _count(value: str) -> int | None:
         number = float(value)
     except ValueError:
         return None
-    return int(number) if math.isfinite(number) and number >= 0 else None
+    return int(number) if 0 <= number <= MOST else None
 
 
 def _reset(value: str, wall: float | None) -> Seconds | None:
     value = value.strip().lower()
     if _DURATION.fullmatch(value):
-        return math.fsum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
+        return seconds if seconds < EPOCH else None
     moment = _moment(value)
     if moment is None:
         return None
@@ -86,7 +90,8 @@ def _reset(value: str, wall: float | None) -> Seconds | None:
         return moment
     if moment >= EPOCH * 1000:
         moment /= 1000.0
-    return max(0.0, moment - (time.time() if wall is None else wall))
+    seconds = max(0.0, moment - (time.time() if wall is None else wall))
+    return seconds if seconds < EPOCH else None
 
 
 def _moment(value: str) -> float | None:

@@ -15,12 +15,15 @@ import attrs
 from trouper.actors.protocols import ChatReply, Usage
 from trouper.runtime import LengthCut, LLMError, Refused
 
-from .wire_errors import Asked, bad_response, payload_error, quoted
+from .wire_errors import Asked, bad_response, payload_error, quoted, whole_text
 from .wire_tools import calls_of
 
 _STOPPED = frozenset({"stop", "eos", "eos_token", "end_turn", "stop_sequence"})
 _CALLS = frozenset({"tool_calls", "tool_use", "function_call"})
 _CUT = frozenset({"length", "max_tokens", "model_length"})
+
+MOST_TOKENS = 1_000_000_000
+"""In one answer. A larger count is somebody's mistake, and would stop everybody who is limited by it."""
 
 
 def parse_object(asked: Asked, body: bytes, content_type: str) -> dict[str, object]:
@@ -70,7 +73,7 @@ def reply_from(asked: Asked, payload: Mapping[str, object], tools: Collection[st
     message = choice.get("message") if choice is not None else None
     if choice is None or not isinstance(message, Mapping):
         raise bad_response(asked, "it has no choices with a message", json.dumps(payload))
-    ending = Ending(asked, finish_reason=choice.get("finish_reason"), refusal=message.get("refusal"))
+    ending = Ending(asked, reason_of(asked, choice), refusal_of(asked, message))
     asks = bool(message.get("tool_calls"))
     text = text_of(asked, message.get("content"))
     if text is None and not asks and not ending.refusal and ending.finish_reason in _STOPPED:
@@ -94,9 +97,33 @@ def first_choice(asked: Asked, payload: Mapping[str, object]) -> Mapping[str, ob
     for choice in choices:
         if not isinstance(choice, Mapping):
             raise bad_response(asked, "one of its `choices` is not an object", json.dumps(payload))
-        if choice.get("index", 0) == 0:
+        index = choice.get("index", 0)
+        if isinstance(index, bool) or not isinstance(index, int):
+            raise bad_response(asked, f"one of its `choices` has the index {index!r}", json.dumps(payload))
+        if index == 0:
             return cast("Mapping[str, object]", choice)
     return None
+
+
+def reason_of(asked: Asked, choice: Mapping[str, object]) -> str | None:
+    """Why the model stopped; None if it has not, or did not say."""
+    reason = choice.get("finish_reason")
+    if reason is not None and not isinstance(reason, str):
+        raise bad_response(asked, f"its finish reason is {reason!r:.100}", json.dumps(choice))
+    return reason or None
+
+
+def says_whole(reason: str) -> bool:
+    """Whether a model that stopped for this reason had finished."""
+    return reason in _STOPPED or reason in _CALLS
+
+
+def refusal_of(asked: Asked, message: Mapping[str, object]) -> str:
+    """The words by which the model declines; "" if it does not."""
+    refusal = message.get("refusal")
+    if refusal and not isinstance(refusal, str):
+        raise bad_response(asked, "its refusal is not text", json.dumps(message))
+    return refusal if isinstance(refusal, str) else ""
 
 
 def text_of(asked: Asked, content: object) -> str | None:
@@ -110,29 +137,14 @@ def text_of(asked: Asked, content: object) -> str | None:
     raise bad_response(asked, "the content of its message is not text", json.dumps(content))
 
 
-def whole_text(asked: Asked, text: str) -> str:
-    """`text`, if it is Unicode throughout: JSON can spell half a character, which nobody could write down again.
-
-    Raises:
-        BadResponse: it has such a half.
-    """
-    if not text.isascii():
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            what = f"its text is not Unicode ({error.reason} at character {error.start})"
-            raise bad_response(asked, what, text.encode(errors="replace")) from error
-    return text
-
-
 def name_of(payload: Mapping[str, object], default: str) -> str:
     """The model that says it answered."""
     name = payload.get("model")
-    return name if isinstance(name, str) and name else default
+    return name.encode("utf-8", "replace").decode() if isinstance(name, str) and name else default
 
 
 def usage_of(usage: object) -> Usage:
-    """Tokens as counted by the server; zero where it said nothing usable.
+    """Tokens as counted by the server; zero where it said nothing usable, or nothing that can be.
 
     Cached tokens are part of the prompt's. They are said in four ways: OpenAI's and llama.cpp's details, DeepSeek's
     hits, Anthropic's reads, and a plain `cached_tokens`.
@@ -156,7 +168,7 @@ def usage_of(usage: object) -> Usage:
 
 
 def _count(value: object) -> int:
-    return value if isinstance(value, int) and not isinstance(value, bool) and value > 0 else 0
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= MOST_TOKENS else 0
 
 
 @attrs.frozen
@@ -164,15 +176,15 @@ class Ending:
     """How an answer ended, checked once it is whole."""
 
     asked: Asked
-    finish_reason: object
-    refusal: object
+    finish_reason: str | None
+    refusal: str
 
     def check(self, text: str, *, asks: bool) -> None:
         """Nothing if the model finished it; otherwise the error that says why it did not. `asks`: for tools.
 
         An answer that asks for tools ends with `tool_calls`, or with `stop` where one tool was demanded by name.
         """
-        if isinstance(self.refusal, str) and self.refusal:
+        if self.refusal:
             raise self._error(Refused, "declined", self.refusal, "Word the request differently.")
         if self.finish_reason == "content_filter":
             raise self._error(Refused, "was stopped by a content filter", text, "Word the request differently.")

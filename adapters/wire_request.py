@@ -50,7 +50,7 @@ def _complaint(said: str) -> tuple[str, str]:
     try:
         report = json.loads(said)["error"]
         param, message = report.get("param"), report.get("message")
-    except (ValueError, TypeError, KeyError, AttributeError):
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return "", said
     return (param if isinstance(param, str) else ""), (message if isinstance(message, str) else said)
 

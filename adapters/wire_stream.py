@@ -8,8 +8,18 @@ from collections.abc import Collection, Mapping
 from trouper.actors.protocols import ChatChunk, ChatReply, Usage
 from trouper.runtime import StreamTruncated
 
-from .wire_errors import Asked, bad_response, payload_error, quoted
-from .wire_openai import Ending, first_choice, load_object, name_of, text_of, usage_of, whole_text
+from .wire_errors import Asked, bad_response, payload_error, quoted, whole_text
+from .wire_openai import (
+    Ending,
+    first_choice,
+    load_object,
+    name_of,
+    reason_of,
+    refusal_of,
+    says_whole,
+    text_of,
+    usage_of,
+)
 from .wire_sse import SseEvent
 from .wire_tools import CallPieces
 
@@ -38,6 +48,7 @@ class ChatAssembler:
         self._usage = Usage(calls=1)
         self._half = ""
         self._begun = False
+        self._says = False
         self._finish_reason: str | None = None
         self.done: bool = False
         """`[DONE]` was read: nothing more will come."""
@@ -78,15 +89,16 @@ class ChatAssembler:
         if delta is not None and not isinstance(delta, Mapping):
             raise bad_response(self._asked, "a `delta` of its stream is not an object", json.dumps(choice))
         delta = delta or {}
+        self._says |= "content" in delta
         text = self._joined(text_of(self._asked, delta.get("content")) or "")
-        refusal = delta.get("refusal")
+        refusal = refusal_of(self._asked, delta)
         calls = delta.get("tool_calls")
         if (text or calls) and self._finish_reason is not None:
             raise bad_response(self._asked, "its stream goes on after the finish reason", json.dumps(delta))
-        reason = choice.get("finish_reason")
-        if isinstance(reason, str) and reason:
-            self._finish_reason = reason
-        if isinstance(refusal, str) and refusal:
+        reason = reason_of(self._asked, choice)
+        if reason is not None and (self._finish_reason is None or says_whole(self._finish_reason)):
+            self._finish_reason = reason  # one that says it was cut is not taken back
+        if refusal:
             self._keep(self._refusal, refusal)
         self._grow(self._calls.feed(calls), "its tool calls")
         if not text:
@@ -102,9 +114,7 @@ class ChatAssembler:
         text, self._half = self._half + text, ""
         if text and _FIRST_HALF <= text[-1] <= _LAST_FIRST_HALF:
             text, self._half = text[:-1], text[-1]
-        if text.isascii():
-            return text
-        return whole_text(self._asked, text.encode("utf-16", "surrogatepass").decode("utf-16", "surrogatepass"))
+        return whole_text(self._asked, text)
 
     def _keep(self, where: list[str], text: str) -> None:
         self._grow(len(text), text)
@@ -126,6 +136,8 @@ class ChatAssembler:
             raise self.truncated("it ended")
         text = self.text
         Ending(self._asked, self._finish_reason or "stop", "".join(self._refusal)).check(text, asks=self._calls.any)
+        if not self._says and not self._calls.any:
+            raise bad_response(self._asked, "no `delta` of its stream has a content")
         calls = self._calls.finish(self._tools)
         return ChatReply(
             text=whole_text(self._asked, text + self._half),

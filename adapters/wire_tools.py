@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from trouper.actors.protocols import ToolCall, ToolSpec
 
-from .wire_errors import Asked, bad_response
+from .wire_errors import Asked, bad_response, whole_text
 
 MAX_CALLS = 128
 """Calls in one answer; more are a model that runs in circles."""
@@ -92,8 +92,9 @@ class CallPieces:
         function = entry.get("function") if isinstance(entry, Mapping) else None
         if not isinstance(entry, Mapping) or not isinstance(function, Mapping):
             raise bad_response(self._asked, "one of its `tool_calls` is no call of a function", _shown(entry))
-        if entry.get("type", "function") not in {"function", None}:
-            raise bad_response(self._asked, f"it asks for a {entry['type']!r}, not for a function", _shown(entry))
+        kind = entry.get("type")
+        if kind is not None and kind != "function":
+            raise bad_response(self._asked, f"it asks for a {kind!r:.100}, not for a function", _shown(entry))
         identity, name = self._text(entry, "id", entry), self._text(function, "name", entry)
         arguments = function.get("arguments")
         if isinstance(arguments, Mapping):
@@ -138,7 +139,8 @@ class CallPieces:
             if call.name not in names:
                 what = "no tool was offered" if not names else "offered were " + ", ".join(sorted(names))
                 raise bad_response(self._asked, f"it asks for the tool {call.name!r}, but {what}", call.shown)
-            calls.append(ToolCall(id=call.id or f"call_{i}", name=call.name, arguments=call.arguments or "{}"))
+            identity, arguments = whole_text(self._asked, call.id), whole_text(self._asked, call.arguments)
+            calls.append(ToolCall(id=identity or f"call_{i}", name=call.name, arguments=arguments or "{}"))
         if len({call.id for call in calls}) < len(calls):
             raise bad_response(self._asked, "two of its tool calls have the same id", _shown([c.id for c in calls]))
         return tuple(calls)

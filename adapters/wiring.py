@@ -246,6 +246,7 @@ async def open_troupe(
         where = system
         if where is None:
             where = await stack.enter_async_context(open_system("trouper"))
+        pool.on_rebuilt = where.event_bus.emit
         tree = cast(chest, ports, build_settings(settings, choice, models, workspace, policy))
         supervisor = await where.start_supervisor(tree, name=where.free_name("troupe"))
         stack.push_async_callback(_bounded, supervisor.stop)
@@ -292,6 +293,7 @@ async def _open_ports(
         servers=models.children,
         embedder=embedder if embedder is not None else closing(build_embedder(config, pool)),
         store=closing(SqliteMemoryStore(file)),
+        remembered=file.exists(),
         new_index=index_maker(config.memory.index),
         former=offline_embedder,
         summarise=_summary,

@@ -141,8 +141,10 @@ def build_models(config: Config, pool: HttpPool, own: ChatModel | None = None) -
         limits[own.name] = _limits_of(config)
     if config.local_llm.gguf is not None:
         local = _local(config)
-        entries[LOCAL_MODEL] = ModelEntry(model=local, scope=LOCAL_SCOPE, max_tokens=config.llm.max_tokens)
-        limits[LOCAL_SCOPE] = None
+        # Another file is another model: what one of them has answered must not be given for the other from a cache.
+        scope = f"{LOCAL_SCOPE}@{(config.local_llm.sha256 or '').lower()[:12]}"
+        entries[LOCAL_MODEL] = ModelEntry(model=local, scope=scope, max_tokens=config.llm.max_tokens)
+        limits[scope] = None
         children.append(local.child())
     mine = tuple(entry.model for entry in entries.values() if entry.model is not own)
     there_are = bool(entries)

@@ -11,9 +11,10 @@ import httpx2
 import pytest
 import trio
 
+from trouper.actors.model_events import PoolRebuilt
 from trouper.actors.protocols import ChatMessage, ChatRequest
 from trouper.adapters.embed_openai import OpenAIEmbedder
-from trouper.adapters.http_pooling import ConnectionPooling, PoolRebuilt, key_of
+from trouper.adapters.http_pooling import ConnectionPooling, key_of
 from trouper.adapters.http_seam import HttpPool
 from trouper.adapters.llm_openai import OpenAIModel
 from trouper.adapters.model_server import ModelServer, Network, ServerReply, model_server

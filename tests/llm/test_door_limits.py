@@ -59,6 +59,9 @@ def test_the_six_headers_of_openai_are_read() -> None:
         ("-1", None),
         ("nan", None),
         ("1e999", None),
+        ("9" * 400 + "d", None),
+        ("9" * 308 + "s" + "9" * 308 + "s", None),
+        ("1e300", None),
         ("", None),
         ("3 s", None),
     ],
@@ -70,7 +73,8 @@ def test_a_reset_is_a_duration_or_a_moment(value: str, seconds: float | None) ->
 
 
 @pytest.mark.parametrize(
-    ("value", "count"), [("7", 7), ("7.0", 7), ("0", 0), ("-1", None), ("many", None), ("inf", None)]
+    ("value", "count"),
+    [("7", 7), ("7.0", 7), ("0", 0), ("-1", None), ("many", None), ("inf", None), ("1e308", None), ("9" * 5000, None)],
 )
 def test_a_count_is_a_whole_number_or_nothing(value: str, count: int | None) -> None:
     limits = server_limits({"x-ratelimit-remaining-requests": value})
@@ -165,6 +169,14 @@ def test_nonsense_about_cached_tokens_never_exceeds_the_prompt(cached: object) -
     usage = usage_of({"prompt_tokens": 100, "prompt_tokens_details": {"cached_tokens": cached}})
 
     assert usage.cached_tokens in {0, 100}
+
+
+@pytest.mark.parametrize("count", [10**400, 10**10, -1, True, "7", 7.5, None])
+def test_a_count_that_cannot_be_is_no_count(count: object) -> None:
+    """Sums and limits work with floats: 400 digits overflowed them, and stopped the limiter of everybody."""
+    usage = usage_of({"prompt_tokens": count, "completion_tokens": count, "cached_tokens": count})
+
+    assert usage == Usage(calls=1)
 
 
 @pytest.mark.io

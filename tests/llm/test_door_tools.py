@@ -181,6 +181,9 @@ def test_a_name_that_comes_with_every_piece_is_said_once() -> None:
         ({"function": {"name": 7}}, "the name of a call is no text"),
         ({"id": 7, "function": {"name": "clock"}}, "the id of a call is no text"),
         ({"type": "browser", "function": {"name": "clock"}}, "not for a function"),
+        ({"type": ["function"], "function": {"name": "clock"}}, "not for a function"),
+        ({"function": {"name": "clock", "arguments": '"\ud83d"'}}, "not Unicode"),
+        ({"id": "\ude00", "function": {"name": "clock"}}, "not Unicode"),
         ({"function": {"name": "clock", "arguments": [1]}}, "arguments of a call are no text"),
         ({"function": {"arguments": "{}"}}, "has no name"),
         ({"function": {"name": "rm", "arguments": "{}"}}, "offered were clock, weather"),
@@ -191,6 +194,12 @@ def test_what_is_no_call_is_a_bad_response(entry: object, what: str) -> None:
         plain(entry)
     with pytest.raises(BadResponse, match=what):
         streamed(*pieces(entry))
+
+
+def test_a_character_of_an_argument_that_comes_in_two_halves_is_one() -> None:
+    halves = [call(arguments='{"place": "\ud83d', index=0), {"index": 0, "function": {"arguments": '\ude00"}'}}]
+
+    assert streamed(*pieces(*halves)).tool_calls[0].arguments == '{"place": "\U0001f600"}'
 
 
 def test_two_calls_of_one_id_are_a_bad_response() -> None:
@@ -248,3 +257,10 @@ def test_characters_that_json_spells_in_halves_survive_any_cut(text: str, places
     reply = streamed(*[{"content": piece} for piece in cut(spelled, places)], finish="stop")
 
     assert reply.text == text
+
+
+def test_the_name_of_the_model_can_be_written_down() -> None:
+    message = {"role": "assistant", "content": "x"}
+    told = {"model": "m\ud83d", "choices": [{"index": 0, "message": message, "finish_reason": "stop"}]}
+
+    assert reply_from(ASKED, told).model == "m?"

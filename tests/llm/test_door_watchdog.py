@@ -10,7 +10,8 @@ import pytest
 import trio
 import trio.testing
 
-from trouper.adapters.http_pooling import ClientKey, ConnectionPooling, PoolRebuilt
+from trouper.actors.model_events import PoolRebuilt
+from trouper.adapters.http_pooling import ClientKey, ConnectionPooling
 from trouper.adapters.http_watchdog import Watched
 
 PATIENCE = 25.0

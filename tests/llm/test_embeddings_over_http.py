@@ -107,6 +107,7 @@ async def test_large_and_small_numbers_are_normalised_without_overflow() -> None
         (answer(entry(0, [1.0]), entry(1, "AAA=")), "vector 1 is not a list of numbers"),
         (answer(entry(0, [1.0]), entry(1, [10**400])), "vector 1 is not a list of numbers"),
         (answer(entry(0, [1.0]), entry(1, [0.0])), "cannot be normalised"),
+        (answer(entry(0, [1.0, 0.0]), entry(1, [1e308, 1e308])), "cannot be normalised"),
         (answer(entry(0, [1.0]), entry(1, base64.b64encode(struct.pack("<f", float("nan"))).decode())), "not finite"),
         (ServerReply(body=b'{"data": [{"index": 0, "embedding": [NaN]}]}'), "NaN is not JSON"),
         (ServerReply(body=b"<html>", headers={"content-type": "text/html"}), "content type"),

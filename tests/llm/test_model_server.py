@@ -223,6 +223,16 @@ async def test_the_first_rule_that_fits_answers_as_often_as_it_may() -> None:
     assert other.json()["choices"][0]["message"]["content"] == "echo: else"
 
 
+async def test_a_request_that_cannot_be_read_ends_no_server() -> None:
+    async with ModelServer() as server, client_of(server) as client:
+        await client.post("/chat/completions", content=b"[" * 60_000)
+        vectors = await client.post("/embeddings", json={"input": "hi", "dimensions": 10**9})
+        answer = await client.post("/chat/completions", json=HI)
+
+    assert len(vectors.json()["data"][0]["embedding"]) == 100_000
+    assert answer.json()["choices"][0]["message"]["content"] == "echo: hi there"
+
+
 def test_rules_survive_being_written_down() -> None:
     rules = [ServerRule(when="a", times=2, status=429, headers={"retry-after": "1"}), ServerRule(end="reset")]
 

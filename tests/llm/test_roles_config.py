@@ -112,3 +112,17 @@ async def test_a_model_that_is_not_there_is_a_mistake_of_the_configuration(llm, 
     with pytest.raises(ConfigError, match=told):
         async with built({**NONE, **llm}):
             pass
+
+
+async def test_a_model_in_another_file_is_another_scope_and_so_has_other_kept_answers() -> None:
+    """Its name is `local` whatever the file is: answers on disk would be those of the one before."""
+    pool = HttpPool()
+    built = [
+        build_models(load_config({"local_llm": {"gguf": "model.gguf", "sha256": digest * 64}}), pool)
+        for digest in ("a", "b", "A")
+    ]
+    scopes = [models.entries["local"].scope for models in built]
+    await pool.aclose()
+
+    assert scopes[0] == scopes[2] != scopes[1]
+    assert [models.limits[scope] for models, scope in zip(built, scopes, strict=True)] == [None] * 3  # nobody limits it

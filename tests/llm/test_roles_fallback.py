@@ -572,3 +572,23 @@ async def drained(events: AsyncIterator[Event]) -> list[Event]:
         while True:
             got.append(await anext(events))
     return got
+
+
+# ------------------------------------------------------------------ whose time it is
+async def test_what_is_left_is_the_time_of_the_run_and_not_that_of_the_ask(autojump_clock) -> None:
+    """A run of 20 s whose asks may take a minute longer: the first model has ten seconds, and the second the rest."""
+    scripts = {"first": [Delay(3600)], "second": ["an answer"]}
+    async with models(scripts) as stage:
+        with carry(until=trio.current_time() + 20.0):
+            reply = await stage.door.ask(ASK, timeout=80)
+
+        assert reply.text == "an answer"
+        assert stage.elapsed == pytest.approx(10.0)
+
+
+async def test_nothing_is_tried_again_after_the_end_of_the_run(autojump_clock) -> None:
+    async with models({"first": [DOWN(retry_after=30.0), "too late"]}, roles={}) as stage:
+        with carry(until=trio.current_time() + 20.0), pytest.raises(ModelUnavailable):
+            await stage.door.ask(ASK, timeout=80)
+
+        assert stage.elapsed < 1.0

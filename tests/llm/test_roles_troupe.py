@@ -188,3 +188,38 @@ async def test_one_element_whose_opinion_cannot_be_had_leaves_the_step_without_a
         outcome = await troupe.run_plan([{**plan[0], "critical": True}])
 
     assert (outcome.steps[1].status.value, outcome.steps[1].error.kind) == ("failed", "unverified")
+
+
+# ------------------------------------------------------------------ the time of a run
+async def test_a_turn_that_comes_after_the_end_of_the_run_is_refused_at_once(autojump_clock) -> None:
+    """The asks of a run may take 45 s longer than the run: the limiter has to know of the run, not of the ask."""
+    limits = {"performance": {"rate_limiting": {"rpm_limit": 1, "safety_margin": 1.0}}}
+    async with opened(llm=ScriptedModel([PLAN, PLAN]), **limits) as troupe:
+        first = await troupe.execute(GOAL, timeout=30)
+        began = trio.current_time()
+        second = await troupe.execute(GOAL, timeout=30)
+
+    assert first.status is RunStatus.SUCCESS
+    assert second.error is not None
+    assert second.error.kind == "rate_limited"
+    assert "must be answered within 30 s" in second.error.message
+    assert trio.current_time() - began < 1
+
+
+@pytest.mark.io
+async def test_a_model_that_hangs_leaves_its_substitute_half_of_the_run(tmp_path) -> None:
+    silent = model_server(lambda _: ServerReply(delay=60.0))
+    async with silent, model_server(lambda _: PLAN) as well:
+        config = {
+            "llm": {
+                "base_url": silent.base_url,
+                "api_key": None,
+                "models": {"spare": {"base_url": well.base_url}},
+                "roles": {"planner": ["default", "spare"]},
+            },
+        }
+        async with served(config, tmp_path) as troupe:
+            outcome = await troupe.execute(GOAL, timeout=5)
+
+    assert outcome.status is RunStatus.SUCCESS
+    assert (silent.statistics.requests, well.statistics.requests) == (1, 1)

@@ -14,7 +14,7 @@ import trio
 
 from tests.llm.wire_table import ANY, DONE, JSON, PLAIN, STOP, STREAM, TEXT, completion, events
 from trouper.actors.protocols import ChatMessage, ChatRequest
-from trouper.adapters import llm_openai
+from trouper.adapters import http_answer, llm_openai
 from trouper.adapters.http_pooling import ClientKey
 from trouper.adapters.http_seam import HttpPool
 from trouper.adapters.llm_openai import OpenAIModel
@@ -144,6 +144,19 @@ async def test_the_servers_own_wish_is_told(call, headers, seconds) -> None:
         with pytest.raises(RateLimited) as caught:
             await call(model)
         assert caught.value.retry_after == seconds
+
+
+@pytest.mark.parametrize("way", ["direct", "sdk"])
+async def test_a_status_does_not_wait_for_a_report_that_does_not_end(way: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A 429 ended as a time-out after two minutes, of which the limiter learned nothing."""
+    monkeypatch.setattr(http_answer, "REPORT", 0.1)
+    half = ServerReply(status=429, headers={"retry-after": "7"}, body=b"x" * 1000, cut=10, end=End.HANG)
+    async with client_of(half, way=way) as (model, _):
+        with pytest.raises(RateLimited, match="the report did not end") as caught:
+            await plain(model)
+
+        assert caught.value.retry_after == 7
+        assert await plain(model) == "and on we go"
 
 
 async def test_an_account_without_quota_is_not_asked_again() -> None:

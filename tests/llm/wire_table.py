@@ -174,6 +174,29 @@ ANY: dict[str, Row] = {  # faults that hit a plain call and a stream alike
         BadResponse,
         {},
     ),
+    "a finish reason that is no word": (
+        ServerReply(body=completion('{"content": "x"}', '["stop"]'), headers=JSON),
+        BadResponse,
+        {},
+    ),
+    "a refusal that is no text": (
+        ServerReply(body=completion('{"content": "x", "refusal": ["no"]}'), headers=JSON),
+        BadResponse,
+        {},
+    ),
+    "a choice whose number is text": (
+        ServerReply(body=completion('{"content": "x"}').replace(b'"index":0', b'"index":"0"'), headers=JSON),
+        BadResponse,
+        {},
+    ),
+    "a call whose type is a list": (
+        ServerReply(
+            body=completion(calls('{"id": "1", "type": [], "function": {"name": "a"}}'), '"tool_calls"'), headers=JSON
+        ),
+        BadResponse,
+        {},
+    ),
+    "400 that nests without end": (ServerReply(status=400, body=b"[" * 60_000), BadRequest, {}),
     "cut at the token limit": (
         ServerReply(body=completion('{"content": "x"}', '"length"'), headers=JSON),
         LengthCut,
@@ -275,6 +298,21 @@ STREAM: dict[str, Row] = {
     "text after the finish reason": (events(TEXT, STOP, TEXT, DONE), BadResponse, {}),
     "an endless line": (events(b"data: " + b"a" * 1_100_000), BadResponse, {}),
     "cut at the token limit": (ServerReply(text="abc", finish_reason="length"), LengthCut, {}),
+    "cut at the token limit, and then finished": (
+        events(TEXT, sse(chunk("test", {}, "length")), STOP, DONE),
+        LengthCut,
+        {},
+    ),
+    "a finish reason that is a number": (
+        events(TEXT, b'data: {"choices":[{"delta":{},"finish_reason":1}]}\n\n', DONE),
+        BadResponse,
+        {},
+    ),
+    "whole messages instead of pieces": (
+        events(b"data: " + completion('{"content": "x"}') + b"\n\n", DONE),
+        BadResponse,
+        {},
+    ),
     "an unknown finish reason": (ServerReply(text="abc", finish_reason="tool_calls"), BadResponse, {}),
     "a refusal in pieces": (ServerReply(refusal="I would rather not do that"), Refused, {}),
     "HTML as events": (events(b"<html>\n<body>oops</body>\n\n"), StreamTruncated, {}),

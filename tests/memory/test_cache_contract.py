@@ -69,6 +69,32 @@ async def test_it_stays_within_its_size_and_forgets_the_oldest(make) -> None:
     assert len(kept) >= 15
 
 
+async def test_what_is_to_be_forgotten_is_not_found_any_more(make) -> None:
+    cache = make()
+    await cache.put_many([(key(n), vector(n)) for n in range(9)])
+    await cache.get_many([key(n) for n in range(9)])
+    await cache.forget([key(2), key(7), key(99)])
+    await cache.forget([])
+
+    found = await cache.get_many([key(n) for n in range(9)])
+    assert [n for n, one in enumerate(found) if one is None] == [2, 7]
+
+
+@pytest.mark.io
+async def test_no_file_holds_a_byte_of_what_is_to_be_forgotten(tmp_path: Path) -> None:
+    """Also not what was put over it, or had become too old to be kept."""
+    cache = SqliteEmbeddingCache(tmp_path / "c.sqlite", max_items=30)
+    secret = struct.pack("<4f", *(1.2345678, 2.3456789, 3.4567891, 4.5678912)) * 8
+    await cache.put_many([(key(n), secret) for n in range(20)])
+    await cache.put_many([(key(n), vector(n) * 16) for n in range(20, 35)])
+    await cache.forget([key(n) for n in range(20)])
+
+    for file in tmp_path.iterdir():
+        assert secret[:16] not in file.read_bytes(), file
+    assert await cache.get_many([key(30)]) == (vector(30) * 16,)
+    await cache.aclose()
+
+
 async def test_many_at_once(make) -> None:
     cache = make(5000)
     await cache.put_many([(key(n), vector(n)) for n in range(2_000)])
