@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
-from trouper.actors.messages import Planned
 from trouper.runtime import ActionSignature, catalogue_from_json, check_json, parse_plan, plan_schema
 
 from .cli_exit import ExitCode
@@ -18,6 +18,9 @@ from .cli_run import checked_text
 from .cli_session import Session, in_session, say_planner
 from .cli_text import levels_text, plan_text
 from .cli_tools import load_tools
+
+if TYPE_CHECKING:
+    from trouper.actors.messages import Planned
 
 
 @click.command()

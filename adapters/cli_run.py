@@ -65,7 +65,7 @@ def read_lines(what: str) -> list[str]:
     Raises:
         BadInput: there is none, or they are not text.
     """
-    lines = [line.strip() for line in read_stdin().splitlines()]
+    lines = [line.strip() for line in read_stdin().removeprefix("\ufeff").split("\n")]
     found = [line for line in lines if line]
     if not found:
         raise BadInput(f"there is no {what} on standard input; write one a line")

@@ -9,10 +9,12 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from types import ModuleType
-
-from trouper.actors.tool import Tool
+from typing import TYPE_CHECKING
 
 from .cli_exit import BadInput
+
+if TYPE_CHECKING:
+    from trouper.actors.tool import Tool
 
 
 def load_tools(specs: Iterable[str]) -> list[Tool]:
@@ -46,6 +48,8 @@ def _tools_of(spec: str) -> Sequence[Tool]:
 
 
 def _as_tools(spec: str, found: object) -> Sequence[Tool]:
+    from trouper.actors.tool import Tool
+
     if isinstance(found, Tool):
         return [found]
     if not isinstance(found, list | tuple):
@@ -63,6 +67,10 @@ def _hint(found: object) -> str:
 
 
 def _import(spec: str, name: str) -> ModuleType:
+    # The module will use `trouper`, whose names are imported when they are used: from here on all of them are there,
+    # so that nothing they import is looked for in the current directory.
+    from . import config_yaml, wiring  # noqa: F401
+
     here = str(Path.cwd())
     sys.path.insert(0, here)
     try:

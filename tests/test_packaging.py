@@ -113,6 +113,32 @@ def test_importing_the_face_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
+def test_importing_the_face_imports_nothing_of_the_cast_before_it_is_used() -> None:
+    code = "import sys, trouper; print([n for n in sys.modules if n in ('trio', 'attrs') or n.startswith('trouper.')])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT / ".src")
+    assert done.stdout.strip() == "['trouper._version']"
+
+
+def test_type_checkers_are_shown_what_the_face_gives() -> None:
+    """The names and their files: the imports under `TYPE_CHECKING` are never run, the table beside them is."""
+    [shown] = [n for n in ast.parse((SOURCE / "__init__.py").read_text()).body if isinstance(n, ast.If) and n.orelse]
+    imports = [node for node in shown.body if isinstance(node, ast.ImportFrom)]
+    named = {alias.asname: node.module for node in imports for alias in node.names if alias.name != "*"}
+    assert [node.module for node in imports if node.names[0].name == "*"] == ["trouper.runtime"]
+    assert named == {name: f"trouper.{place}" for name, place in trouper._PLACES.items()}
+    assert set(trouper.__all__) == {*named, *trouper.runtime.__all__, "__version__"}
+
+
+def test_the_face_lists_its_names_and_gives_no_other() -> None:
+    everything: dict[str, object] = {}
+    exec("from trouper import *", everything)
+
+    assert {*trouper.__all__, *RINGS} <= set(dir(trouper))
+    assert {name for name in everything if name != "__builtins__"} == set(trouper.__all__)
+    assert not hasattr(trouper, "Aktor")
+    assert all(getattr(trouper, ring).__name__ == f"trouper.{ring}" for ring in RINGS)
+
+
 def test_the_face_is_true_and_documented() -> None:
     assert len(set(trouper.__all__)) == len(trouper.__all__)
     for name in trouper.__all__:

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import pytest
 
-from trouper.adapters import cli, cli_session
+from trouper.adapters import asker_terminal, cli
 
 ROOT = Path(__file__).parent.parent.parent
 PATIENCE = 60.0
@@ -119,7 +119,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
     monkeypatch.setattr(sys, "path", list(sys.path))
     # `pytest -s` at a terminal must not have the developer answer questions.
-    monkeypatch.setattr(cli_session, "can_ask", lambda: False)
+    monkeypatch.setattr(asker_terminal, "can_ask", lambda: False)
     monkeypatch.setenv("TERM", "dumb")
     modules = set(sys.modules)
     yield Here(cwd, monkeypatch, capsys)

@@ -282,13 +282,40 @@ def test_v_shows_the_debug_log_and_the_traceback_of_an_error(here):
 HEAVY = ("openai", "numpy", "faiss", "httpx2", "yaml", "rich", "wordllama", "tokenizers", "simpleeval", "sqlite3")
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("check", "plan.json")])
-def test_help_and_check_import_nothing_heavy(user, arguments):
-    write_plan(user, {"action": "noisy"})
+def imported_by(user, *arguments: str) -> set[str]:
     command = [sys.executable, "-X", "importtime", "-m", "trouper", *arguments]
-
     done = subprocess.run(command, cwd=user.cwd, env=user.environ, capture_output=True, text=True, check=True)
+    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
 
-    imported = {line.rpartition("|")[2].strip() for line in done.stderr.splitlines()}
+
+def test_help_imports_click_and_no_command(user):
+    imported = imported_by(user, "--help")
+
     assert "click" in imported
-    assert not imported & set(HEAVY)
+    assert not imported & {*HEAVY, "trio", "attrs"}
+    assert {name for name in imported if name.startswith("trouper.")} <= {
+        "trouper._version",
+        "trouper.adapters",
+        "trouper.adapters.cli",
+    }
+
+
+def test_check_imports_nothing_heavy_and_no_actor(user):
+    write_plan(user, {"action": "noisy"})
+
+    imported = imported_by(user, "check", "plan.json")
+
+    assert "click" in imported
+    assert not imported & {*HEAVY, "trouper.actors.troupe", "trouper.actors.executor", "trouper.adapters.config_model"}
+
+
+def test_a_file_beside_the_tools_takes_the_place_of_nothing_that_trouper_imports(user):
+    """What the face imports when a name of it is used is not looked for there."""
+    write_plan(user, {"action": "noisy"})
+    (user.cwd / "mine.py").write_text("from trouper import open_troupe, tool\n@tool\nasync def noisy(): ...\n")
+    (user.cwd / "secrets.py").write_text("raise SystemExit('taken')")
+    command = [sys.executable, "-P", "-m", "trouper", "check", "--tools", "mine:noisy", "plan.json"]
+
+    done = subprocess.run(command, cwd=user.cwd, env=user.environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")

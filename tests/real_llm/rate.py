@@ -23,7 +23,8 @@ from trouper.runtime import GoalRefused, SupervisorSpec
 
 async def rate(gguf: str) -> collections.Counter[str]:
     """Plan each goal and judge it: how many of which fate, `possible` and `impossible` apart."""
-    model = LocalModel(LocalSettings(gguf=gguf, sha256=None))
+    # On a busy machine the first prompt, of 1,600 tokens, has taken longer than the two minutes of the default.
+    model = LocalModel(LocalSettings(gguf=gguf, sha256=None), timeout=900.0)
     fates: collections.Counter[str] = collections.Counter()
     async with trouper.open_system() as system:
         await system.start_supervisor(SupervisorSpec(children=[model.child()]))
