@@ -113,7 +113,12 @@ def _recalled(result: Mapping[str, object]) -> str:
     assert isinstance(memories, list)  # noqa: S101 - the caller catches what a foreign tool gives
     if not memories:
         return f"Nothing is remembered about {result['query']!r}."
-    return "From memory:\n" + "\n".join(f"  - {m['content']}" for m in memories)
+    return "From memory:\n" + "\n".join(f"  - {m['content']}{_which(m)}" for m in memories)
+
+
+def _which(memory: Mapping[str, object]) -> str:
+    """Where it is from, for whoever wants to look it up or have it forgotten."""
+    return f" (memory {memory['id']})" if "id" in memory else ""
 
 
 def _found(result: Mapping[str, object]) -> str:

@@ -21,7 +21,6 @@ from trouper.runtime import (
     Actor,
     ActorCrashed,
     ActorError,
-    Ask,
     DocumentsFailed,
     DocumentsRefused,
     Event,
@@ -31,11 +30,22 @@ from trouper.runtime import (
 
 from .batcher import EmbedEach
 from .chunking import Chunk, Chunking, chunks_of
+from .document_messages import (
+    CountDocuments,
+    DocumentIndexed,
+    IndexDocuments,
+    IndexingBegun,
+    IndexReport,
+    Passage,
+    SearchDocuments,
+    check_search,
+)
 from .passages import snippet_of
 from .protocols import (
     DocumentCounts,
     DocumentSource,
     DocumentStore,
+    Found,
     KnownDocument,
     NewDocument,
     PassageRow,
@@ -49,8 +59,17 @@ from .ranking import fused
 
 log: logging.Logger = logging.getLogger("trouper.documents")
 
-MOST_QUERY = 20_000
-MOST_K = 1_000
+__all__ = [
+    "CountDocuments",
+    "DocumentIndexed",
+    "Documents",
+    "IndexDocuments",
+    "IndexReport",
+    "IndexingBegun",
+    "Passage",
+    "SearchDocuments",
+]
+
 BREADTH = 4
 """How many times `k` passages each of the two searches gives, before they are put together."""
 GROUP = 4
@@ -60,77 +79,8 @@ CUT_HERE = 20_000
 """Characters of a text that is cut in the event loop: two or three milliseconds."""
 
 _TRIES = 3
-
-
-@attrs.frozen(kw_only=True)
-class IndexReport:
-    """What indexing has done, and to how many files; `skipped` are those that could not be read."""
-
-    indexed: int = 0
-    unchanged: int = 0
-    removed: int = 0
-    passages: int = 0
-    """Of the files that were indexed."""
-    unembedded: int = 0
-    """Of these, found by their words only."""
-    skipped: tuple[SkippedFile, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class Passage:
-    """A piece of a file that was found. `score` is above 0 and at most 1; `stale`: the file was changed since."""
-
-    file: str
-    first_line: int
-    last_line: int
-    score: float
-    text: str
-    snippet: str
-    headings: tuple[str, ...] = ()
-    page: int | None = None
-    stale: bool = False
-
-    def as_json(self) -> dict[str, object]:
-        """The shape of a passage in `search --json` and in a tool's result."""
-        return {**attrs.asdict(self), "headings": list(self.headings)}
-
-
-@attrs.frozen
-class IndexDocuments(Ask[IndexReport]):
-    """Bring the index up to date with the files at and below these paths."""
-
-    paths: tuple[str, ...]
-
-
-@attrs.frozen
-class SearchDocuments(Ask[tuple[Passage, ...]]):
-    """The `k` passages that answer `query` best."""
-
-    query: str
-    k: int = 5
-
-
-@attrs.frozen
-class CountDocuments(Ask[DocumentCounts]):
-    """How much is indexed."""
-
-
-@attrs.frozen(kw_only=True)
-class IndexingBegun(Event):
-    """So many files were found, and will be looked at."""
-
-    files: int
-
-
-@attrs.frozen(kw_only=True)
-class DocumentIndexed(Event):
-    """A file was looked at: it is the `number`th. `passages` is 0 for one that had not changed."""
-
-    path: str
-    number: int
-    passages: int
-    skipped: str = ""
-    """Why it was not indexed."""
+_AT_ONCE = 2_000
+"""Vectors that are put into an index before the thread lets others have the interpreter."""
 
 
 class Documents(Actor):
@@ -185,12 +135,13 @@ class Documents(Actor):
         Cancelled: what was written stays, and is not read again by the next attempt.
 
         Raises:
-            DocumentsRefused: a path is not there; nothing was done.
+            DocumentsRefused: a path is not there, and nothing of it was indexed before; nothing was done.
             LLMError: embeddings could not be had; what was written before stays.
             DocumentsFailed: the store failed; what was written before stays.
         """
         found = await self._source.find(message.paths)
         known = await self._store.known()
+        check_missing(found, known)
         gone = _gone(known, found.roots, {file.path for file in found.files})
         self._tell(IndexingBegun(at=trio.current_time(), actor=self.ctx.name, files=len(found.files)))
         report = IndexReport(skipped=found.skipped, removed=await self._store.remove(gone))
@@ -301,10 +252,12 @@ class Documents(Actor):
         """The index as the store is now. A cancelled search leaves the old one, and the thread to itself."""
         generation = await self._store.generation()
         if self._index is None or self._generation != generation or self._index.dim != dim:
-            rows = [(n, v) for n, v in await self._store.vectors(self._embedder) if len(v) == 4 * dim]
+            found = [await self._store.vectors(self._embedder, dim)]
             index = self._new_index(dim)
-            await trio.to_thread.run_sync(index.add, [n for n, _ in rows], [v for _, v in rows])
-            self._index, self._generation = index, generation
+            await trio.to_thread.run_sync(_fill, index, found)
+            former, self._index, self._generation = self._index, index, generation
+            if former is not None:
+                await trio.to_thread.run_sync(former.clear)
         return self._index
 
     @handler(concurrent=16, raises=(DocumentsFailed,))
@@ -344,22 +297,26 @@ class Documents(Actor):
             self.ctx.emit(event)
 
 
-def check_search(message: SearchDocuments) -> tuple[str, int]:
-    """The query and `k`, if they make sense.
+def _fill(index: VectorIndex, found: list[tuple[Sequence[int], Sequence[Vector]]]) -> None:
+    """Put vectors into an index, in parts. What was read is let go of here too: in the loop 100,000 take 15 ms."""
+    ids, vectors = found.pop()
+    index.expect(len(ids))
+    for start in range(0, len(ids), _AT_ONCE):
+        index.add(ids[start : start + _AT_ONCE], vectors[start : start + _AT_ONCE])
+
+
+def check_missing(found: Found, known: Mapping[str, KnownDocument]) -> None:
+    """Let paths pass that are gone and of which something is known: it will be forgotten.
 
     Raises:
-        DocumentsRefused: they do not.
+        DocumentsRefused: one is not there and never was, as far as we know.
     """
-    query, k = message.query, message.k
-    if not isinstance(query, str) or not query.strip():
-        raise DocumentsRefused("the query is empty; say what to look for")
-    if len(query) > MOST_QUERY:
-        raise DocumentsRefused(
-            f"the query has {len(query):,} characters, more than the {MOST_QUERY:,} that are allowed"
-        )
-    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k <= MOST_K:
-        raise DocumentsRefused(f"k must be a whole number from 1 to {MOST_K}, not {k!r}")
-    return query, k
+    for real, given in found.missing.items():
+        below = real.rstrip("/") + "/"
+        if not any(path == real or path.startswith(below) for path in known):
+            raise DocumentsRefused(
+                f"{given!r} cannot be indexed: there is no such file or directory; nothing was indexed"
+            )
 
 
 def _gone(known: Mapping[str, KnownDocument], roots: Sequence[str], found: set[str]) -> list[str]:

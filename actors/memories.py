@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from typing import Any
+
+import trio
 
 from trouper.runtime import Actor, MemoryRefused, Ref, Seconds
 
-from .memory_conversation import Conversation, KeepTurn, ReadConversation, ReadProfile, SetProfile
-from .memory_data import CONFIGURED, MemoryFilter, MemoryRow, NewMemory, Scalar
+from .memory_conversation import Conversation, KeepTurn, ReadConversation, ReadProfile, SetProfile, check_name
+from .memory_data import CONFIGURED, MemoryFilter, MemoryRow, Scalar
+from .memory_lines import MemoryLine, exported, imported, refusal
 from .memory_messages import (
     DropOtherVectors,
     Forget,
@@ -29,6 +30,10 @@ from .memory_messages import (
 from .memory_ranking import Blend
 
 _A_PAGE = 500
+_A_READ = 200
+"""Rows between which the loop goes round, whatever is done with them: some milliseconds."""
+_LOOKED_AT = 100
+"""Lines of an import that are read before somebody else has a turn."""
 Where = Mapping[str, Scalar | Sequence[Scalar]]
 
 
@@ -41,10 +46,11 @@ class Memories:
 
     def __init__(self, memory: Ref[Actor], namespace: str | None = None) -> None:
         self._memory = memory
-        self.namespace: str | None = namespace
+        # An empty name would be the configured namespace in a filter: whose name is missing has no memories.
+        self.namespace: str | None = namespace if namespace is None else check_name(namespace, "namespace")
 
     def of(self, namespace: str) -> Memories:
-        """The memories of one namespace: one for each user, for one."""
+        """The memories of one namespace: one for each user, for one. Raises `MemoryRefused` for what is no name."""
         return Memories(self._memory, namespace)
 
     @property
@@ -58,7 +64,7 @@ class Memories:
         meta: Mapping[str, object] | None = None,
         *,
         category: str | None = None,
-        tags: Sequence[str] = (),
+        tags: str | Sequence[str] = (),
         salience: float = 0.5,
         half_life: Seconds | None = None,
         ttl: Seconds | None = None,
@@ -82,7 +88,7 @@ class Memories:
             meta or {},
             namespace=self.namespace,
             category=category,
-            tags=tuple(tags),
+            tags=_names(tags),
             salience=salience,
             half_life=half_life,
             ttl=ttl,
@@ -109,8 +115,8 @@ class Memories:
         query: str,
         k: int | None = None,
         *,
-        categories: Sequence[str] = (),
-        tags: Sequence[str] = (),
+        categories: str | Sequence[str] = (),
+        tags: str | Sequence[str] = (),
         where: Where | None = None,
         min_score: float | None = None,
         hybrid: bool | None = None,
@@ -136,9 +142,9 @@ class Memories:
             query,
             k,
             min_score,
-            tuple(categories),
+            _names(categories),
             namespace=self.namespace,
-            tags=tuple(tags),
+            tags=_names(tags),
             where=where or {},
             hybrid=hybrid,
             diversity=diversity,
@@ -151,7 +157,7 @@ class Memories:
         """Every memory of the namespace, or of all, oldest first; what is stored meanwhile may be among them or not."""
         matching = MemoryFilter(namespace=None if everybody else self._whose, dead=superseded)
         after = 0
-        while part := await self._memory.ask(ReadMemories(matching=matching, after=after, limit=_A_PAGE)):
+        while part := await self._memory.ask(ReadMemories(matching=matching, after=after, limit=_A_READ)):
             for row in part:
                 yield row
             after = part[-1].id
@@ -169,8 +175,8 @@ class Memories:
         self,
         ids: int | Sequence[int] | None = None,
         *,
-        categories: Sequence[str] = (),
-        tags: Sequence[str] = (),
+        categories: str | Sequence[str] = (),
+        tags: str | Sequence[str] = (),
         where: Where | None = None,
         everything: bool = False,
     ) -> int:
@@ -187,7 +193,7 @@ class Memories:
         matching = None
         if categories or tags or where or everything or (self.namespace is not None and chosen is not None):
             matching = MemoryFilter(
-                namespace=self._whose, categories=tuple(categories), tags=tuple(tags), where=where or {}
+                namespace=self._whose, categories=_names(categories), tags=_names(tags), where=where or {}
             )
         return await self._memory.ask(Forget(chosen, matching=matching))
 
@@ -216,83 +222,50 @@ class Memories:
 
     # ------------------------------------------------------------ in and out
     async def export(self, *, everybody: bool = False) -> AsyncIterator[str]:
-        """Every memory as a line of JSON, oldest first, superseded ones too, without vectors.
+        """Every memory as a line of JSON, oldest first, superseded ones too, without vectors. A line has no line break.
 
         With `everybody` those of all namespaces.
         """
         async for row in self.read(superseded=True, everybody=everybody):
-            yield json.dumps(exported(row), ensure_ascii=False)
+            yield exported(row)
 
     async def import_lines(self, lines: Iterable[str]) -> int:
         """Store what `export` gave; gives how many memories that were. What is known already stays as it is.
 
-        All of a part of 500 lines or none of it is stored; after a failure it can be done again from the beginning.
+        Every line is looked at first. Then parts of 500 are stored, all of a part or none of it; if the disk or the
+        embedder fails, it can be done again from the beginning.
 
         Raises:
-            MemoryRefused: a line is not one of an export; it says which. Lines before it may have been stored.
+            MemoryRefused: lines are not of an export; it says which, and nothing was stored.
         """
-        new_ids: dict[int, int] = {}
-        links: list[tuple[int, int]] = []
-        part: list[tuple[int, NewMemory]] = []
-        count = 0
+        found: list[MemoryLine] = []
+        bad: dict[int, str] = {}
         for place, line in enumerate(lines, 1):
+            if place % _LOOKED_AT == 0:
+                await trio.lowlevel.checkpoint()
             if not line.strip():
                 continue
-            number, row, successor = imported(line, place, self.namespace)
-            part.append((number, row))
-            if successor is not None:
-                links.append((number, successor))
-            if len(part) == _A_PAGE:
-                count += await self._import_part(part, new_ids)
-                part = []
-        count += await self._import_part(part, new_ids)
-        pairs = [(new_ids[old], new_ids[new]) for old, new in links if old in new_ids and new in new_ids]
+            try:
+                found.append(imported(line, self.namespace))
+            except MemoryRefused as error:
+                bad[place] = str(error)
+        if bad:
+            raise refusal(bad)
+        new_ids: dict[int, int] = {}
+        for start in range(0, len(found), _A_PAGE):
+            part = found[start : start + _A_PAGE]
+            ids = await self._memory.ask(PutMemories(tuple(one.kept for one in part)))
+            new_ids.update((one.id, new) for one, new in zip(part, ids, strict=True))
+        pairs = [
+            (new_ids[one.id], new_ids[one.superseded_by])
+            for one in found
+            if one.superseded_by is not None and one.superseded_by in new_ids
+        ]
         for start in range(0, len(pairs), _A_PAGE):
             await self._memory.ask(MarkSuperseded(tuple(pairs[start : start + _A_PAGE])))
-        return count
-
-    async def _import_part(self, part: Sequence[tuple[int, NewMemory]], new_ids: dict[int, int]) -> int:
-        if part:
-            ids = await self._memory.ask(PutMemories(tuple(row for _, row in part)))
-            new_ids.update((number, new) for (number, _), new in zip(part, ids, strict=True))
-        return len(part)
+        return len(found)
 
 
-def exported(row: MemoryRow) -> dict[str, object]:
-    """A memory as JSON values."""
-    return {
-        "id": row.id,
-        "content": row.content,
-        "namespace": row.namespace,
-        "category": row.category,
-        "tags": list(row.tags),
-        "salience": row.salience,
-        "half_life": row.half_life,
-        "created": row.created,
-        "expires": row.expires,
-        "meta": dict(row.meta),
-        "distinct": row.distinct,
-        "superseded_by": row.superseded_by,
-        "accesses": row.accesses,
-    }
-
-
-def imported(line: str, place: int, namespace: str | None) -> tuple[int, NewMemory, int | None]:
-    """A line of an export: the id that it had, the memory, and the id of the one that superseded it."""
-    try:
-        given: Any = json.loads(line)
-        row = NewMemory(
-            content=given["content"],
-            namespace=namespace if namespace is not None else given["namespace"],
-            category=given["category"],
-            tags=tuple(given["tags"]),
-            salience=given["salience"],
-            half_life=given["half_life"],
-            expires=given["expires"],
-            created=given["created"],
-            meta=given["meta"],
-            distinct=given["distinct"],
-        )
-        return int(given["id"]), row, given["superseded_by"]
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise MemoryRefused(f"line {place} is not a memory as `export` writes it: {error!r}") from error
+def _names(given: str | Sequence[str]) -> tuple[str, ...]:
+    """One name or several: a text is a sequence of letters too, and nobody means those."""
+    return (given,) if isinstance(given, str) else tuple(given)

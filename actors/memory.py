@@ -35,7 +35,7 @@ from .memory_conversation import (
 )
 from .memory_data import CONFIGURED, MemoryFilter, MemoryRow
 from .memory_derived import Derived
-from .memory_embedding import embedded
+from .memory_embedding import Prepare, embedded, prepared
 from .memory_finding import find
 from .memory_messages import (
     ChangeKind,
@@ -64,7 +64,7 @@ from .memory_messages import (
 from .memory_personal import PersonalMemory
 from .memory_uses import Uses
 from .memory_writing import Writing
-from .protocols import Embedder, MemoryStore, Vector, VectorIndex
+from .protocols import Embedder, EmbeddingCache, MemoryStore, Vector, VectorIndex
 
 __all__ = [
     "NO_VECTORS",
@@ -111,6 +111,8 @@ class Memory(PersonalMemory):
         summarise: Callable[[str], str] = shortened,
         model_summaries: bool = False,
         as_query: Callable[[str], str] | None = None,
+        prepare: Prepare | None = None,
+        cache: EmbeddingCache | None = None,
         now: Callable[[], float] = time.time,
     ) -> None:
         """Give the ports and their settings.
@@ -127,6 +129,8 @@ class Memory(PersonalMemory):
             model_summaries: Whether the peer `llm` is asked for summaries, in the role `summariser`; where it fails,
                 plain code does it.
             as_query: How the embedder wants a question to be put, if not as it is.
+            prepare: Loads the embedder; done at the start if there are memories.
+            cache: Where vectors of texts are kept: what is forgotten is forgotten there too.
             now: Seconds since 1970.
         """
         self._store = store
@@ -151,12 +155,14 @@ class Memory(PersonalMemory):
             embed=self._embed,
             embedder=self._embedder,
             defaults=self._defaults,
+            cache=cache,
         )
         talking = talking if talking is not None else Talking()
         self._conversations: Conversations = Conversations(store, self._writing, talking, self._summary)
         self._summarise = summarise
         self._model_summaries = model_summaries
         self._as_query = as_query
+        self._prepare = prepare
         self._uses: Uses = Uses(store)
         self._counting = False
         self._embedding = False
@@ -166,9 +172,10 @@ class Memory(PersonalMemory):
         self._anything = False  # once there was something it is not counted again: that looks at every row
 
     async def on_start(self) -> None:
-        """Find those it asks."""
+        """Find those it asks, and let the embedder load."""
         self._batcher = self.ctx.peer("batcher")
         self._llm = self.ctx.peer("llm") if self._model_summaries else None
+        await prepared(self._store, self._prepare)
 
     async def on_stop(self, reason: ExitReason) -> None:
         """Write down uses and index, unless this incarnation crashed."""
@@ -193,15 +200,15 @@ class Memory(PersonalMemory):
 
     @handler(concurrent=4, on_cancel=OnCancel.FINISH, raises=(MemoryFailed, LLMError))
     async def put(self, message: PutMemories) -> tuple[int, ...]:
-        """Store memories as they are. Cancelled: it ends in its own time; all are stored or none.
+        """Store memories as they were elsewhere. Cancelled: it ends in its own time; all are stored or none.
 
         Raises:
             MemoryRefused: one cannot be stored; nothing was.
             LLMError: one without a vector could not be embedded; nothing was stored.
             MemoryFailed: the store failed; the message says whether anything was stored.
         """
-        check_texts([row.content for row in message.rows])
-        return await self._writing.put(message.rows)
+        check_texts([row.memory.content for row in message.rows])
+        return await self._writing.restore(message.rows)
 
     @handler(concurrent=4, on_cancel=OnCancel.FINISH, raises=(MemoryFailed, LLMError))
     async def supersede(self, message: Supersede) -> int:

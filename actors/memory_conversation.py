@@ -16,7 +16,7 @@ import attrs
 
 from trouper.runtime import Ask, MemoryRefused, Tell
 
-from .memory_data import MemoryFilter, MemoryRow, NewMemory
+from .memory_data import MemoryFilter, MemoryRow, NewMemory, check_writable
 from .memory_writing import Writing
 from .protocols import MemoryStore
 
@@ -164,6 +164,8 @@ class Conversations:
             check_name(name, "attribute")
             if value is not None and (not isinstance(value, str) or not value.strip()):
                 raise MemoryRefused(f"{name} is {value!r}; give a text, or None to erase it")
+            if value is not None:
+                check_writable(value, f"the value of {name!r}")
         for name, value in entries.items():
             if value is None:
                 every = MemoryFilter(namespace=namespace, categories=(PROFILE,), where={"attribute": name}, dead=True)
@@ -206,6 +208,7 @@ def check_name(name: str, what: str) -> str:
     """The name; raises `MemoryRefused` if it cannot be one."""
     if not isinstance(name, str) or not name.strip() or len(name) > _LONGEST_NAME:
         raise MemoryRefused(f"{what} {name!r}: give a name of 1 to {_LONGEST_NAME} characters")
+    check_writable(name, f"the {what}")
     return name
 
 

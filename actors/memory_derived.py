@@ -71,31 +71,43 @@ class Derived:
         """Which state of the store this shows."""
         return self._generation
 
+    def shows(self, dim: int | None) -> bool:
+        """Whether there is something to search, of some state of the store; not whether that is the last one."""
+        return self._generation is not None and (dim is None or (self.space is not None and self.space.dim == dim))
+
     # ------------------------------------------------------------ in step
     async def in_step(self, dim: int | None) -> None:
         """Bring everything to what the store has; `dim` is how long today's vectors are, None if there are none."""
         if dim is not None and (self.space is None or self.space.dim != dim):
-            self.space = VectorSpace(
-                self._store, self._new_index(dim), embedder=self._embedder, lane=self.lane, snapshot=self._snapshot
-            )
+            await self._new_space(dim)
             self._generation = None
         now = await self._store.generation()
         if self._generation != now:
             await self._catch_up(now)
+
+    async def _new_space(self, dim: int) -> None:
+        before, self.space = (
+            self.space,
+            VectorSpace(
+                self._store, self._new_index(dim), embedder=self._embedder, lane=self.lane, snapshot=self._snapshot
+            ),
+        )
+        if before is not None:
+            await before.let_go()
+
+    async def drop_former(self) -> None:
+        """Let go of what has served until now."""
+        former, self.former, self.former_embedder = self.former, None, None
+        if former is not None:
+            await former.let_go()
 
     async def _catch_up(self, now: Generation) -> None:
         self.selections.clear()
         known = self._generation is None or await self._store.knows(self._generation)
         self._generation = None
         if not known and self.space is not None:  # another store lies where ours was
-            self.space = VectorSpace(
-                self._store,
-                self._new_index(self.space.dim),
-                embedder=self._embedder,
-                lane=self.lane,
-                snapshot=self._snapshot,
-            )
-            self.former = self.former_embedder = None
+            await self._new_space(self.space.dim)
+            await self.drop_former()
         if self.space is None:
             self._generation = now
             return
@@ -124,9 +136,7 @@ class Derived:
 
     async def added(self, ids: Sequence[int], rows: Sequence[NewMemory]) -> None:
         """The store has these now; some of them may have been there before."""
-        if len(self.selections):
-            self.selections.removed(ids)
-            self.selections.added(await self._store.get(ids))
+        await self.selections.put(ids, {row.namespace for row in rows})
         space = self.space
         if space is None or self._generation is None:
             return
@@ -233,7 +243,7 @@ class Derived:
             changes = await self._store_vectors(space, pairs)
             await self._into(space, dict(pairs))
             if not rows:
-                self.former = self.former_embedder = None
+                await self.drop_former()
                 self.waiting = 0
                 log.info("[MEMORY] every memory is embedded by %s", space.embedder)
             await self.took(before, changes)

@@ -3,19 +3,37 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
 from trouper.runtime import Actor, ActorCrashed, ActorError, LLMError, MemoryFailed, Ref
 
 from .batcher import Embed
-from .protocols import Priority, Vector
+from .protocols import MemoryStore, Priority, Vector
 
 log: logging.Logger = logging.getLogger("trouper.memory")
 
+Prepare = Callable[[], Awaitable[None]]
+
 _TRIES = 3
 _TEXTS_A_CALL = 250
+
+
+async def prepared(store: MemoryStore, prepare: Prepare | None) -> None:
+    """Let the embedder load before anybody is served, if there is anything to be found: loading holds up the loop.
+
+    Cancelled: it may be loaded. What fails is told, and met again by whoever needs it: no troupe waits for that.
+    """
+    if prepare is None:
+        return
+    try:
+        if await store.count():
+            await prepare()
+    except MemoryFailed as error:
+        log.info("[MEMORY] whether there is anything to be found is not known: %s", error)
+    except Exception as error:  # noqa: BLE001 - a library fails in its own ways
+        log.warning("[MEMORY] the embedder is not ready, it is loaded when it is needed: %s", error)
 
 
 async def embedded(batcher: Ref[Actor], texts: Sequence[str], priority: Priority = "interactive") -> tuple[Vector, ...]:

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Literal, Self
+from typing import Literal, Self, get_args
 
 import attrs
 
 from trouper.runtime import Ask, MemoryRefused, Seconds, Tell
 
-from .memory_data import DEFAULT_NAMESPACE, FACT, MemoryFilter, MemoryRow, NewMemory, Scalar, StoreStatistics
+from .memory_data import (
+    DEFAULT_NAMESPACE,
+    FACT,
+    KeptMemory,
+    MemoryFilter,
+    MemoryRow,
+    NewMemory,
+    Scalar,
+    StoreStatistics,
+    check_writable,
+)
 from .memory_ranking import Blend
 
 MOST_TEXTS = 10_000
@@ -145,9 +155,12 @@ class ReadMemories(Ask[tuple[MemoryRow, ...]]):
 
 @attrs.frozen
 class PutMemories(Ask[tuple[int, ...]]):
-    """Put memories in as they are, with their dates: an import. Gives their ids in order."""
+    """Put memories in as they were, with their dates: an import. Gives their ids in order.
 
-    rows: tuple[NewMemory, ...]
+    What is known already stays as it is.
+    """
+
+    rows: tuple[KeptMemory, ...]
 
 
 @attrs.frozen
@@ -242,6 +255,8 @@ def new_memories(message: Remember, defaults: MemoryDefaults, now: float) -> tup
         raise MemoryRefused(f"ttl is {ttl!r}; give seconds, more than 0, or `math.inf` for ever")
     expires = None if ttl is None or math.isinf(ttl) else now + ttl
     namespace = defaults.namespace if message.namespace is None else message.namespace
+    if message.near_duplicates not in (None, *get_args(NearDuplicates)):
+        raise MemoryRefused(f"near_duplicates is {message.near_duplicates!r}; give `keep`, `merge` or `refuse`")
     return tuple(
         NewMemory(
             content=text,
@@ -276,6 +291,7 @@ def check_texts(texts: Sequence[str]) -> tuple[str, ...]:
             raise MemoryRefused(
                 f"{which} has {len(text):,} characters, at most {MOST_CHARACTERS:,} are taken. Remember its parts."
             )
+        check_writable(text, which)
     return tuple(texts)
 
 

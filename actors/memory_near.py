@@ -8,10 +8,13 @@ import attrs
 
 from trouper.runtime import MemoryRefused
 
-from .memory_data import MemoryFilter, NewMemory, Selection
+from .memory_data import MemoryFilter, MemoryRow, NewMemory, Selection
 from .memory_derived import Derived
 from .memory_messages import NearDuplicates
 from .protocols import MemoryStore, Vector, VectorIndex
+
+_LOOKED_AT = 8
+"""So many of the nearest are looked at: static word vectors are the same for the same words in another order."""
 
 
 @attrs.frozen
@@ -25,29 +28,41 @@ class Near:
 
 
 async def near_duplicates(
+    store: MemoryStore,
     derived: Derived,
     new_index: Callable[[int], VectorIndex],
     rows: Sequence[NewMemory],
     vectors: Sequence[Vector],
     threshold: float,
 ) -> tuple[Near, ...]:
-    """Which of `rows` are nearly something that their namespace and category has. The lane must be held."""
+    """Which of `rows` are nearly something that their namespace and category has. The lane must be held.
+
+    One whose very text is there is that memory and no duplicate of it, nor of another one that is like it.
+    """
     assert derived.space is not None  # noqa: S101 - the caller has brought it in step
     beside = new_index(len(vectors[0]) // 4)
     before: dict[tuple[str, str], Selection] = {}
-    found: list[Near] = []
+    alike: list[list[Near]] = []
     for place, (row, vector) in enumerate(zip(rows, vectors, strict=True)):
         meant = MemoryFilter(namespace=row.namespace, categories=(row.category,))
-        known = await derived.space.search(vector, 1, await derived.selections.get(meant))
+        known = await derived.space.search(vector, _LOOKED_AT, await derived.selections.get(meant))
         group = before.setdefault((row.namespace, row.category), Selection())
-        others = beside.search(vector, 1, group)
-        if known and known[0][1] >= threshold and (not others or known[0][1] >= others[0][1]):
-            found.append(Near(place, known[0][1], id=known[0][0]))
-        elif others and others[0][1] >= threshold:
-            found.append(Near(place, others[0][1], row=others[0][0] - 1))
+        found = [Near(place, score, id=number) for number, score in known]
+        found += [Near(place, score, row=number - 1) for number, score in beside.search(vector, _LOOKED_AT, group)]
+        alike.append([near for near in found if near.score >= threshold])
         beside.add([place + 1], [vector])
         group.add(place + 1)
-    return tuple(found)
+    there = {row.id: row for row in await store.get([near.id for found in alike for near in found if near.id])}
+    nearest: list[Near] = []
+    for row, found in zip(rows, alike, strict=True):
+        texts = [there.get(near.id) if near.id is not None else rows[near.row or 0] for near in found]
+        if found and not any(_same(row, text) for text in texts):
+            nearest.append(max(found, key=lambda near: near.score))  # the first of equals: what is stored
+    return tuple(nearest)
+
+
+def _same(row: NewMemory, other: NewMemory | MemoryRow | None) -> bool:
+    return other is not None and (row.content, row.distinct) == (other.content, other.distinct)
 
 
 def refuse(rows: Sequence[NewMemory], near: Sequence[Near], policy: NearDuplicates) -> None:

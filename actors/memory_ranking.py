@@ -23,17 +23,27 @@ WORDS_POWER = 3
 DAY: Seconds = 86_400.0
 
 
+def _weight(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not 0 <= value < math.inf:
+        raise ValueError(f"'{attribute.name}' must be >= 0 and finite: {value}")
+
+
+def _time(_: object, attribute: attrs.Attribute[float], value: float) -> None:
+    if not 0 < value < math.inf:
+        raise ValueError(f"'{attribute.name}' must be > 0 and finite: {value}")
+
+
 @attrs.frozen(kw_only=True)
 class Blend:
     """What counts besides how well a memory fits, which weighs 1. All 0: nothing else does."""
 
-    recency: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    recency: float = attrs.field(default=0.0, validator=_weight)
     """Being new: half of it is gone after `recency_half_life` seconds."""
-    salience: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    salience: float = attrs.field(default=0.0, validator=_weight)
     """Mattering, faded by the memory's own half-life."""
-    uses: float = attrs.field(default=0.0, validator=attrs.validators.ge(0))
+    uses: float = attrs.field(default=0.0, validator=_weight)
     """Having been recalled often."""
-    recency_half_life: Seconds = attrs.field(default=30 * DAY, validator=attrs.validators.gt(0))
+    recency_half_life: Seconds = attrs.field(default=30 * DAY, validator=_time)
 
     @property
     def idle(self) -> bool:

@@ -1,22 +1,27 @@
 """Which memories each kind of question is about, kept from one question to the next.
 
 A selection is a bit for each id. To find it the store looks at every row of a namespace, some tens of milliseconds
-for 100,000; so the last ones are kept and follow what is added and erased, and are found again when somebody else
+for 100,000; so the last ones are kept and follow what is put in and erased, and are found again when somebody else
 changed the store or the first of their memories has expired.
 """
 
 from __future__ import annotations
 
+import logging
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 
-from .memory_data import MemoryFilter, MemoryRow, Selection
+from trouper.runtime import MemoryFailed
+
+from .memory_data import MemoryFilter, Selection
 from .protocols import MemoryStore
+
+log: logging.Logger = logging.getLogger("trouper.memory")
 
 MOST = 128
 """Selections that are kept: for a million memories each takes 125 kB."""
-_MOST_LOOKS = 5_000
-"""More comparisons than that in one go would hold up the loop: those selections are found anew when asked for."""
+_MOST_LOOKS = 10_000
+"""Ids times selections: more in one go would hold up the loop. Beyond that the last ones follow, the others do not."""
 
 
 class Selections:
@@ -49,21 +54,26 @@ class Selections:
         """Somebody else has changed the store, or what is there says something else now."""
         self._known.clear()
 
-    def added(self, rows: Iterable[MemoryRow]) -> None:
-        """These are new."""
-        now = self._now()
-        rows = tuple(rows)
-        namespaces = {None, *(row.namespace for row in rows)}
-        concerned = [key for key, (meant, _) in self._known.items() if meant.namespace in namespaces]
-        if len(rows) * len(concerned) > _MOST_LOOKS:
-            for key in concerned:
-                del self._known[key]
+    async def put(self, ids: Sequence[int], namespaces: Collection[str]) -> None:
+        """These were put in, all of them in one of `namespaces`; some may have been there and say something else now.
+
+        Which of them are meant the store says. What it cannot say, or would take long for, is found anew when it is
+        asked for. Cancelled: so is all that these may concern.
+        """
+        concerned = [key for key, (meant, _) in self._known.items() if meant.namespace in {None, *namespaces}]
+        before = [(key, *self._known.pop(key)) for key in concerned]
+        room = _MOST_LOOKS // max(1, len(ids))
+        following = before[-room:] if room else []
+        if not following:
             return
-        for key in concerned:
-            meant, selection = self._known[key]
-            for row in rows:
-                if meant.matches(row, now):
-                    selection.add(row.id, None if meant.dead else row.expires)
+        try:
+            found = await self._store.select_among([meant for _, meant, _ in following], ids)
+        except MemoryFailed as error:
+            log.warning("[MEMORY] %s", error)
+            return
+        for (key, meant, selection), now_meant in zip(following, found, strict=True):
+            selection.replace(ids, now_meant)
+            self._known[key] = (meant, selection)
 
     def removed(self, ids: Sequence[int], *, only_living: bool = False) -> None:
         """These are gone; with `only_living` they are superseded, and who asked for the dead still means them."""

@@ -24,10 +24,12 @@ from .protocols import Generation, MemoryStore, Vector, VectorIndex
 T = TypeVar("T")
 log: logging.Logger = logging.getLogger("trouper.memory")
 
-_A_READ = 5_000
-"""Vectors in one read of the store."""
+_A_READ = 2_000
+"""Vectors in one read of the store: what is done with all of them in one piece then takes 3 ms at most."""
 _BY_ID = 2_000
 """So many missing vectors are read by their ids; if there are more, all are read and the missing ones taken."""
+_PUT_IN_HERE = 250
+"""To put one in costs as much as to look at twenty: after so many the loop comes round."""
 
 
 class Lane:
@@ -40,13 +42,21 @@ class Lane:
         self.lock: trio.Lock = trio.Lock()
         self._threads_above = threads_above
         self._limiter = trio.CapacityLimiter(1)
-        self._cold = threads  # the first use of an index may import a large library
+        self._cold = threads
+
+    def is_here(self, size: float) -> bool:
+        """Whether work on so many vectors is done in the loop."""
+        return size <= self._threads_above and not self._cold
+
+    async def warm(self, index: VectorIndex, count: int) -> None:
+        """Tell an index what to expect; the first time in a thread in any case: it may import a large library."""
+        await self.run(count, index.expect, count)
+        self._cold = False
 
     async def run(self, size: float, work: Callable[..., T], *args: object) -> T:
         """Do `work`; it is not left behind by a cancellation."""
-        if size <= self._threads_above and not self._cold:
+        if self.is_here(size):
             return work(*args)
-        self._cold = False
         return await trio.to_thread.run_sync(functools.partial(work, *args), limiter=self._limiter)
 
 
@@ -80,6 +90,7 @@ class VectorSpace:
         if not self._loaded:
             await self._load()
         wanted = await self._store.vector_ids(self.embedder, self.dim)
+        await self._lane.warm(self.index, len(wanted))
         gone, new = await self._lane.run(len(wanted), self._difference, wanted)
         if gone:
             await self.remove(gone)
@@ -89,10 +100,10 @@ class VectorSpace:
             found = await self._store.vectors_of(self.embedder, self.dim, new)
             await self.add([number for number, _ in found], [vector for _, vector in found])
             return
-        missing, after = frozenset(new), new[0] - 1
+        after = new[0] - 1
         while part := await self._store.vectors(self.embedder, self.dim, after, _A_READ):
             after = part[-1][0]
-            pairs = [pair for pair in part if pair[0] in missing]
+            pairs = [pair for pair in part if pair[0] not in self.index]
             await self.add([number for number, _ in pairs], [vector for _, vector in pairs])
         log.info("[MEMORY] index of %d vectors made from the store", len(self.index))
 
@@ -107,16 +118,24 @@ class VectorSpace:
         self._loaded = True
 
     def _difference(self, wanted: Sequence[int]) -> tuple[list[int], list[int]]:
-        have, want = self.index.ids(), frozenset(wanted)
-        return ([], []) if have == want else (sorted(have - want), sorted(want - have))
+        # One by one, not by sets: those of a million are made in one piece, and nobody else comes round meanwhile.
+        new = [number for number in wanted if number not in self.index]
+        if len(self.index) == len(wanted) - len(new):
+            return [], new
+        known = frozenset(wanted)
+        return [number for number in self.index.ids() if number not in known], new
 
     # ------------------------------------------------------------ changing and searching
     async def add(self, ids: Sequence[int], vectors: Sequence[Vector]) -> None:
-        """Put in what the store has."""
-        if not ids:
-            return
-        await self._lane.run(len(self.index) + len(ids), self.index.add, ids, vectors)
-        self._changed(ids, vectors)
+        """Put in what the store has. Cancelled: the first of them may be in."""
+        size = len(self.index) + len(ids)
+        at_once = _PUT_IN_HERE if self._lane.is_here(size) else len(ids)
+        for start in range(0, len(ids), at_once or 1):
+            if start:
+                await trio.lowlevel.checkpoint()
+            some, theirs = ids[start : start + at_once], vectors[start : start + at_once]
+            await self._lane.run(size, self.index.add, some, theirs)
+            self._changed(some, theirs)
 
     async def remove(self, ids: Sequence[int]) -> None:
         """Take out what the store has no more."""
@@ -147,18 +166,24 @@ class VectorSpace:
         try:
             # A thread of its own: searches go on. Left behind when we are stopped: what it makes is dropped.
             other = await trio.to_thread.run_sync(build, abandon_on_cancel=True)
+            del build
             async with self._lane.lock:
                 for ids, vectors in self._log:
                     if vectors is None:
                         await self._lane.run(len(other), other.remove, ids)
                     else:
-                        await self._lane.run(len(other), other.add, ids, vectors)
+                        await self._lane.run(len(other) + len(ids), other.add, ids, vectors)
                 log.info("[MEMORY] the index is %s now, %d vectors", other.kind, len(other))
-                self.index = other
+                former, self.index = self.index, other
                 self.unsaved += len(other)
+                await self._lane.run(len(former), former.clear)
         finally:
             self._log = None
         return True
+
+    async def let_go(self) -> None:
+        """Let the vectors go; to be asked nothing more. They are freed in a thread: a million hold the loop up."""
+        await self._lane.run(len(self.index), self.index.clear)
 
     # ------------------------------------------------------------ snapshots
     async def save(self, state: Generation) -> None:

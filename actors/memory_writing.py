@@ -10,14 +10,17 @@ import attrs
 
 from trouper.runtime import MemoryFailed, MemoryRefused
 
-from .memory_data import NewMemory
+from .memory_data import KeptMemory, NewMemory
 from .memory_derived import Derived, Embed
 from .memory_messages import MemoryDefaults, NearDuplicate, NearDuplicates, Remembered
 from .memory_near import Near, near_duplicates, refuse, with_what_was_said
-from .protocols import MemoryStore, Vector, VectorIndex
+from .protocols import EmbeddingCache, MemoryStore, Vector, VectorIndex
+from .vectors import embedding_key
 
 T = TypeVar("T")
 log: logging.Logger = logging.getLogger("trouper.memory")
+
+_KEYS_AT_ONCE = 1_000
 
 
 class Writing:
@@ -36,8 +39,10 @@ class Writing:
         embed: Embed,
         embedder: str | None,
         defaults: MemoryDefaults,
+        cache: EmbeddingCache | None = None,
     ) -> None:
         self._store = store
+        self._cache = cache
         self._derived = derived
         self._new_index = new_index
         self._embed = embed
@@ -55,13 +60,24 @@ class Writing:
             if policy != "keep" and len(vectors) == len(rows) and self._embedder is not None:
                 await self._derived.in_step(len(vectors[0]) // 4)
                 threshold = self._defaults.near_threshold
-                near = await near_duplicates(self._derived, self._new_index, rows, vectors, threshold)
+                near = await near_duplicates(self._store, self._derived, self._new_index, rows, vectors, threshold)
                 refuse(rows, near, policy)
                 rows = await with_what_was_said(self._store, rows, near)
             ids = await self._changing(self._add(rows))
             merged = await self._merge(rows, ids, near)
         await self._derived.add_formerly(ids, rows)
         return Remembered(ids, merged)
+
+    async def restore(self, rows: Sequence[KeptMemory]) -> tuple[int, ...]:
+        """Store memories as they were elsewhere, all or none."""
+        if not rows:
+            return ()
+        made = await self._with_vectors([row.memory for row in rows])
+        kept = [attrs.evolve(row, memory=memory) for row, memory in zip(rows, made, strict=True)]
+        async with self._derived.lane.lock:
+            ids = await self._changing(self._restore(kept, made))
+        await self._derived.add_formerly(ids, made)
+        return ids
 
     async def supersede(self, ids: Sequence[int], row: NewMemory) -> int:
         """Let one memory stand for others."""
@@ -84,12 +100,24 @@ class Writing:
 
     async def erase(self, ids: Sequence[int]) -> int:
         """Erase memories and every trace of them; gives how many were there."""
+        texts = await self._store.texts(ids) if self._cache is not None else ()
         async with self._derived.lane.lock:
             erased = await self._changing(self._delete(ids))
             if erased:
                 await self._derived.erase_snapshot()
         await self._store.scrub()
+        if self._cache is not None and texts:
+            await self._forget_vectors(self._cache, texts)
         return erased
+
+    async def _forget_vectors(self, cache: EmbeddingCache, texts: Sequence[str]) -> None:
+        """Let the cache forget the vectors of texts, of every embedder that this store knows. Takes no lane."""
+        names = await self._store.embedder_names()
+        if self._embedder is not None:
+            names |= {self._embedder}
+        for start in range(0, len(texts), _KEYS_AT_ONCE):
+            part = texts[start : start + _KEYS_AT_ONCE]
+            await cache.forget([embedding_key(name, text) for name in sorted(names) for text in part])
 
     async def save(self) -> None:
         """Write the index down, if it has changed and is in step. A store that cannot be read costs a warning."""
@@ -118,6 +146,11 @@ class Writing:
 
     async def _add(self, rows: Sequence[NewMemory]) -> tuple[tuple[int, ...], int]:
         ids = await self._store.add(rows)
+        await self._derived.added(ids, rows)
+        return ids, 1
+
+    async def _restore(self, kept: Sequence[KeptMemory], rows: Sequence[NewMemory]) -> tuple[tuple[int, ...], int]:
+        ids = await self._store.restore(kept)
         await self._derived.added(ids, rows)
         return ids, 1
 
@@ -163,6 +196,4 @@ class Writing:
         made: dict[int, Vector] = {}
         if wanting:
             made = dict(zip(wanting, await self._embed([rows[n].content for n in wanting]), strict=True))
-        return tuple(
-            attrs.evolve(row, vector=made[n], embedder=embedder) if n in made else row for n, row in enumerate(rows)
-        )
+        return tuple(row.embedded(made[n], embedder) if n in made else row for n, row in enumerate(rows))

@@ -16,7 +16,7 @@ import attrs
 from trouper.runtime import Seconds, ServerLimits
 
 from .chunking import Chunk, Shape
-from .memory_data import MemoryFilter, MemoryRow, NewMemory, Selection, StoreStatistics
+from .memory_data import KeptMemory, MemoryFilter, MemoryRow, NewMemory, Selection, StoreStatistics
 from .tool_context import ToolContext
 
 Json = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
@@ -191,6 +191,15 @@ class QueryingEmbedder(Embedder, Protocol):
         ...
 
 
+@runtime_checkable
+class PreparedEmbedder(Embedder, Protocol):
+    """Port: an embedder that has something to load before it can embed."""
+
+    async def prepare(self) -> None:
+        """Load it now, so that nobody has to wait for it later. Idempotent. Raises `LLMError` kinds."""
+        ...
+
+
 @attrs.frozen(kw_only=True)
 class EmbedReply:
     """Vectors that cost something: one a text, in order, and what the server counted."""
@@ -220,6 +229,22 @@ class VectorIndex(Protocol):
     @property
     def kind(self) -> str:
         """How it is built: `flat`, `fp16`, `ivf`, `hnsw`, `numpy`."""
+        ...
+
+    @property
+    def error(self) -> float:
+        """How far a score may be from the product of two vectors of length one, because of how they are kept.
+
+        What float32 itself rounds comes on top of it.
+        """
+        ...
+
+    def expect(self, count: int) -> None:
+        """So many will be inside: an empty index may prepare for them, one with vectors does nothing."""
+        ...
+
+    def clear(self) -> None:
+        """Let everything go, with as little as possible left for whoever lets the index itself go."""
         ...
 
     def add(self, ids: Sequence[int], vectors: Sequence[Vector]) -> None:
@@ -293,6 +318,26 @@ class Generation:
     mark: str = ""
 
 
+@attrs.frozen
+class Question:
+    """A vector to compare those of one vector space with."""
+
+    embedder: str
+    vector: Vector
+
+
+@attrs.frozen
+class Looked:
+    """What a close look at some memories shows, all of it of one state of the store.
+
+    `likeness` has the product of the question's vector with that of each row that has one.
+    """
+
+    generation: Generation
+    rows: tuple[MemoryRow, ...]
+    likeness: Mapping[int, float]
+
+
 class MemoryStore(Protocol):
     """Port: the truth about memories (SQLite). Each method is one transaction, durable when it returns.
 
@@ -304,6 +349,13 @@ class MemoryStore(Protocol):
 
         One whose text is there keeps its id and what it says, and lives as long as the longer of both; one that is
         there but superseded or expired begins anew under its old id. Raises `MemoryRefused`.
+        """
+        ...
+
+    async def restore(self, rows: Sequence[KeptMemory]) -> tuple[int, ...]:
+        """Put memories in as they were elsewhere, all or none; ids in order. What is known stays as it is.
+
+        One that was superseded is not found here either. Raises `MemoryRefused`.
         """
         ...
 
@@ -323,8 +375,21 @@ class MemoryStore(Protocol):
         """The ids of what is meant, now."""
         ...
 
-    async def find_words(self, query: str, limit: int, meant: MemoryFilter) -> tuple[tuple[int, float], ...]:
-        """At most `limit` memories that are meant and share words with `query`: id and score (0 to 1), best first."""
+    async def select_among(self, filters: Sequence[MemoryFilter], ids: Sequence[int]) -> tuple[Selection, ...]:
+        """Which of `ids` each of the filters means, now."""
+        ...
+
+    async def find_words(
+        self, query: str, limit: int, among: Selection, *, thorough: bool = False
+    ) -> tuple[tuple[int, float], ...]:
+        """At most `limit` memories of `among` that share words with `query`: id and score (0 to 1), best first.
+
+        Words that many have may be left out, unless `thorough`, for the time that they take.
+        """
+        ...
+
+    async def look(self, ids: Sequence[int], question: Question | None = None) -> Looked:
+        """The rows that exist, in the order asked, how near they are to a question, and of which state that is."""
         ...
 
     async def mark_superseded(self, pairs: Sequence[tuple[int, int]]) -> None:
@@ -359,12 +424,20 @@ class MemoryStore(Protocol):
         """How many vectors there are by embedder and dimension."""
         ...
 
+    async def embedder_names(self) -> frozenset[str]:
+        """Who has made vectors that are here, or was to."""
+        ...
+
     async def count_uses(self, uses: Mapping[int, int]) -> None:
         """Add to how often memories were recalled. No change of what is found: the generation stays."""
         ...
 
     async def expired(self, limit: int) -> tuple[int, ...]:
         """At most `limit` memories whose time has passed."""
+        ...
+
+    async def texts(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """What these memories say, as far as they are there; of damaged ones, what is in their place."""
         ...
 
     async def delete(self, ids: Sequence[int]) -> int:
@@ -407,6 +480,10 @@ class EmbeddingCache(Protocol):
         """Keep these."""
         ...
 
+    async def forget(self, keys: Sequence[bytes]) -> None:
+        """Keep these no longer, in no file."""
+        ...
+
 
 # ---------------------------------------------------------------- documents
 @attrs.frozen(kw_only=True)
@@ -432,6 +509,8 @@ class Found:
     roots: tuple[str, ...]
     files: tuple[FoundFile, ...]
     skipped: tuple[SkippedFile, ...] = ()
+    missing: Mapping[str, str] = attrs.field(factory=dict)
+    """Roots that are not there, and how they were written."""
 
 
 @attrs.frozen(kw_only=True)
@@ -458,7 +537,7 @@ class DocumentSource(Protocol):
     """Port: the files that are indexed."""
 
     async def find(self, paths: Sequence[str]) -> Found:
-        """The files at and below `paths`. Raises `DocumentsRefused` if one of them is not there."""
+        """The files at and below `paths`. Raises `DocumentsRefused` if one of them cannot be looked at."""
         ...
 
     async def read(self, path: str, *, unless: bytes | None = None) -> ReadDocument | SkippedFile | None:
@@ -541,8 +620,8 @@ class DocumentStore(Protocol):
         """At most `k` pieces that share words with `query`, best first, with a score that is larger for better ones."""
         ...
 
-    async def vectors(self, embedder: str) -> tuple[tuple[int, Vector], ...]:
-        """The vectors that this embedder made, with the ids of their pieces, in order."""
+    async def vectors(self, embedder: str, dim: int) -> tuple[Sequence[int], Sequence[Vector]]:
+        """The vectors of `dim` numbers that this embedder made: the ids of their pieces, in order, and the vectors."""
         ...
 
     async def counts(self) -> DocumentCounts:

@@ -35,6 +35,7 @@ from .protocols import (
     EmbeddingCache,
     Evidence,
     MemoryStore,
+    PreparedEmbedder,
     QueryingEmbedder,
     SpendLog,
     VectorIndex,
@@ -58,6 +59,8 @@ class Ports:
     """Actors that serve models; they are started first."""
     embedder: Embedder
     store: MemoryStore
+    remembered: bool = False
+    """Whether there may be memories already."""
     new_index: Callable[[int], VectorIndex]
     """An empty index for vectors of that many dimensions."""
     snapshot: str | None
@@ -153,6 +156,7 @@ def cast(tools: Mapping[str, Tool], ports: Ports, settings: Settings) -> Supervi
         estimates=ports.estimates,
     )
     as_query = ports.embedder.as_query if isinstance(ports.embedder, QueryingEmbedder) else None
+    prepare = ports.embedder.prepare if ports.remembered and isinstance(ports.embedder, PreparedEmbedder) else None
     memory = make(
         Memory,
         ports.store,
@@ -162,6 +166,8 @@ def cast(tools: Mapping[str, Tool], ports: Ports, settings: Settings) -> Supervi
         defaults=settings.memory,
         former=ports.former,
         as_query=as_query,
+        prepare=prepare,
+        cache=ports.cache,
         model_summaries=settings.model_summaries,
         summarise=ports.summarise,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -41,6 +41,12 @@ _where = click.option(
 @_tags
 @click.option("--category", metavar="NAME", help="What kind of memory it is; else `fact`.")
 @click.option("--ttl", metavar="S", type=float, help="Seconds until it is not found any more; else `memory.ttl`.")
+@click.option(
+    "--meta",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Metadata, for `--where`; the value is JSON or a text. Repeatable.",
+)
 @with_options("config", "set", "timeout", "json", "quiet")
 def remember(
     call: Call,
@@ -49,6 +55,7 @@ def remember(
     tags: tuple[str, ...],
     category: str | None,
     ttl: float | None,
+    meta: tuple[str, ...],
 ) -> ExitCode:
     """Remember each TEXT (`-`: one memory a line from standard input)."""
     if "-" in texts and len(texts) > 1:
@@ -58,8 +65,8 @@ def remember(
     found = read_lines("memory") if texts == ("-",) else [checked_text(text, "a memory").strip() for text in texts]
     if not all(found):
         raise BadInput("there is nothing to remember in an empty text")
-    body = functools.partial(_remember, texts=found, namespace=namespace, category=category, tags=tags, ttl=ttl)
-    return in_session(call, body)
+    said = {"meta": metadata(meta), "namespace": namespace, "category": category, "tags": tags, "ttl": ttl}
+    return in_session(call, functools.partial(_remember, texts=found, said=said))
 
 
 @click.command()
@@ -139,7 +146,9 @@ def memory(call: Call, action: str, file: str, namespace: str | None) -> ExitCod
         text = read_stdin() if file == "-" else Path(file).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{file} cannot be read: {error}") from error
-    return in_session(call, functools.partial(_import, lines=text.splitlines(), namespace=namespace))
+    # Not `splitlines`: a text may hold what that takes for the end of a line.
+    lines = text.removeprefix("\ufeff").split("\n")
+    return in_session(call, functools.partial(_import, lines=lines, namespace=namespace))
 
 
 def conditions(given: Sequence[str]) -> dict[str, Scalar | Sequence[Scalar]]:
@@ -148,22 +157,35 @@ def conditions(given: Sequence[str]) -> dict[str, Scalar | Sequence[Scalar]]:
     Raises:
         BadInput: one is no condition.
     """
-    found: dict[str, Scalar | Sequence[Scalar]] = {}
-    for text in given:
-        name, equals, value = checked_text(text, "a condition").partition("=")
+    read = {name: (text, value) for name, text, value in _pairs(given, "--where", "a condition")}
+    return {name: text if isinstance(value, dict) else value for name, (text, value) in read.items()}
+
+
+def metadata(given: Sequence[str]) -> dict[str, object]:
+    """`--meta project=x --meta done=true` as metadata.
+
+    Raises:
+        BadInput: one is none.
+    """
+    return {name: value for name, _, value in _pairs(given, "--meta", "metadata")}
+
+
+def _pairs(given: Sequence[str], option: str, what: str) -> Iterator[tuple[str, str, Any]]:
+    """Name, text and what JSON the text is (else itself)."""
+    for one in given:
+        name, equals, text = checked_text(one, what).partition("=")
         if not equals or not name:
-            raise BadInput(f"--where {text!r}: write KEY=VALUE")
+            raise BadInput(f"{option} {one!r}: write KEY=VALUE")
         try:
-            read = json.loads(value)
-        except ValueError:
-            read = value
-        found[name] = value if isinstance(read, dict) else read
-    return found
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            value = text
+        yield name, text, value
 
 
 # ------------------------------------------------------------------ within a session
-async def _remember(session: Session, texts: Sequence[str], namespace: str | None, **options: Any) -> ExitCode:
-    ids = await session.in_time(lambda: session.troupe.remember(texts, namespace=namespace, **options))
+async def _remember(session: Session, texts: Sequence[str], said: dict[str, Any]) -> ExitCode:
+    ids = await session.in_time(lambda: session.troupe.remember(texts, **said))
     merged = [{"index": one.index, "id": one.id, "score": one.score} for one in ids.near]
     if session.call.as_json:
         session.call.results.json({"ids": list(ids), **({"superseded": merged} if merged else {})})

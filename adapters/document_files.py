@@ -39,17 +39,20 @@ class DocumentFiles:
     def __init__(self, *, max_bytes: int = 20_000_000, apart: Sequence[str | os.PathLike[str]] = ()) -> None:
         self._max_bytes = max_bytes
         self._apart = tuple(os.path.realpath(path) for path in apart)
+        self._recipe: str | None = None
 
     @property
     def recipe(self) -> str:
         """How text is made of files here; another set of installed readers makes more of them."""
-        return f"{RECIPE} {' '.join(kind for kind, here in readable_kinds().items() if here)}".strip()
+        if self._recipe is None:
+            self._recipe = _recipe()
+        return self._recipe
 
     async def find(self, paths: Sequence[str]) -> Found:
         """The files at and below `paths`. Cancelled: the thread is left to itself, it only reads.
 
         Raises:
-            DocumentsRefused: one of the paths is not there, or there are too many files.
+            DocumentsRefused: one of the paths cannot be looked at, or there are too many files.
         """
         return await trio.to_thread.run_sync(self._find, tuple(paths), abandon_on_cancel=True)
 
@@ -63,19 +66,24 @@ class DocumentFiles:
 
     # ------------------------------------------------------------ finding
     def _find(self, paths: Sequence[str]) -> Found:
+        self._recipe = _recipe()  # here, once for all files: looking for a library reads the disk
         if not paths:
             raise DocumentsRefused("there is nothing to index: name files or directories")
         files: dict[str, FoundFile] = {}
         skipped: dict[str, SkippedFile] = {}
-        roots = []
+        roots: list[str] = []
+        missing: dict[str, str] = {}
         for path in paths:
-            real = os.path.realpath(Path(path).expanduser())
             try:
+                real = os.path.realpath(Path(path).expanduser())
+                real.encode()
+                roots.append(real)
                 mode = Path(real).stat().st_mode
-            except (OSError, ValueError) as error:
-                why = "there is no such file or directory" if isinstance(error, FileNotFoundError) else str(error)
-                raise DocumentsRefused(f"{path!r} cannot be indexed: {why}; nothing was indexed") from error
-            roots.append(real)
+            except FileNotFoundError:
+                missing[real] = path
+                continue
+            except (OSError, ValueError, RuntimeError) as error:
+                raise DocumentsRefused(f"{path!r} cannot be indexed: {error}; nothing was indexed") from error
             if stat.S_ISDIR(mode):
                 self._walk(real, files, skipped)
             else:
@@ -85,6 +93,7 @@ class DocumentFiles:
             roots=tuple(roots),
             files=tuple(files[path] for path in order),
             skipped=tuple(skipped[path] for path in sorted(skipped) if path not in files),
+            missing=missing,
         )
 
     def _walk(self, top: str, files: dict[str, FoundFile], skipped: dict[str, SkippedFile]) -> None:
@@ -93,7 +102,8 @@ class DocumentFiles:
             skipped[where] = SkippedFile(path=where, reason=(error.strerror or str(error)).lower())
 
         for where, directories, names, fd in os.fwalk(top, follow_symlinks=False, onerror=failed):
-            directories[:] = sorted(d for d in directories if not d.startswith(".") and d not in SKIPPED_DIRECTORIES)
+            entered = sorted(d for d in directories if not d.startswith(".") and d not in SKIPPED_DIRECTORIES)
+            directories[:] = [d for d in entered if _opens(where, d, fd, skipped)]
             for name in sorted(names):
                 if name.startswith("."):
                     continue
@@ -159,6 +169,22 @@ class DocumentFiles:
             pages=found.pages,
             lines=found.lines,
         )
+
+
+def _recipe() -> str:
+    return f"{RECIPE} {' '.join(kind for kind, here in readable_kinds().items() if here)}".strip()
+
+
+def _opens(where: str, name: str, fd: int, skipped: dict[str, SkippedFile]) -> bool:
+    """Whether a directory can be entered. `os.fwalk` would tell of one that cannot by its last name only."""
+    try:
+        os.close(os.open(name, _OPEN | os.O_DIRECTORY, dir_fd=fd))
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ELOOP, errno.ENOTDIR):  # gone, or a link
+            path = _printable(f"{where.rstrip('/')}/{name}")
+            skipped[path] = SkippedFile(path=path, reason=(error.strerror or str(error)).lower())
+        return False
+    return True
 
 
 def _changed(path: str) -> tuple[int, int] | None:

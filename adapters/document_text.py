@@ -11,14 +11,21 @@ import codecs
 import html.parser
 import importlib.util
 import io
+import logging
+import zipfile
 from collections.abc import Callable
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 import attrs
 
 from trouper.actors.chunking import Shape
 
-RECIPE = "text-1"
+if TYPE_CHECKING:
+    from docx.table import Table
+    from docx.text.paragraph import Paragraph
+
+RECIPE = "text-2"
 """Changes when text is made of files in another way; files that were read before are then read again."""
 
 MARKDOWN = frozenset((".md", ".markdown", ".mdx", ".rst", ".adoc"))
@@ -103,7 +110,7 @@ _TAGS = """
     h1 h2 h3 h4 h5 h6
 """
 _BLOCKS = frozenset(_TAGS.split())
-_SILENT = frozenset(("script", "style", "noscript", "template", "svg", "head"))
+_SILENT = frozenset(("script", "style", "noscript", "template", "svg"))
 _HEADINGS = frozenset(("h1", "h2", "h3", "h4", "h5", "h6"))
 
 
@@ -124,6 +131,7 @@ class _Page(html.parser.HTMLParser):
         self._line: list[str] = []
         self._began = 1
         self._silent = 0
+        self._titled = False
         self._before = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:  # noqa: ARG002 - the base's shape
@@ -131,16 +139,19 @@ class _Page(html.parser.HTMLParser):
             self._end_line()
         if tag in _HEADINGS:
             self._before = "#" * int(tag[1]) + " "
-        self._silent += tag in _SILENT
+        # A page may leave out `</head>`, and a broken one `</title>`: neither may silence what follows.
+        self._titled = tag == "title"
+        self._silent = 0 if tag == "body" else self._silent + (tag in _SILENT)
 
     def handle_endtag(self, tag: str) -> None:
         if tag in _BLOCKS:
             self._end_line()
         if tag in _SILENT and self._silent:
             self._silent -= 1
+        self._titled = False
 
     def handle_data(self, data: str) -> None:
-        if self._silent or not data.strip():
+        if self._silent or self._titled or not data.strip():
             self._line.append(" " if self._line else "")
             return
         if not any(self._line):
@@ -165,6 +176,10 @@ class _Page(html.parser.HTMLParser):
 
 # ---------------------------------------------------------------- PDF, DOCX
 MISSING = "needs `pip install 'trouper[documents]'`"
+MOST_UNPACKED = 100_000_000
+"""Bytes that an archive may have when it is unpacked: a few thousand can stand for gigabytes."""
+_QUIET = logging.NullHandler()
+"""What the PDF library complains of in a damaged file is said in our words, where there is no text to be had."""
 
 
 def readable_kinds() -> dict[str, bool]:
@@ -180,6 +195,7 @@ def _pdf(data: bytes) -> Extracted:
         import pypdf
     except ImportError as error:
         raise Unreadable(f"a PDF {MISSING}") from error
+    logging.getLogger("pypdf").addHandler(_QUIET)
     pages: list[int] = []
     text = ""
     try:
@@ -204,7 +220,14 @@ def _docx(data: bytes) -> Extracted:
     except ImportError as error:
         raise Unreadable(f"a DOCX {MISSING}") from error
     try:
-        blocks = [_block(item) for item in docx.Document(io.BytesIO(data)).iter_inner_content()]
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+        if size > MOST_UNPACKED:
+            raise Unreadable(f"a DOCX that unpacks to {size / 1e6:,.0f} MB, more than {MOST_UNPACKED / 1e6:,.0f} MB")
+        styles: dict[object, str] = {}
+        blocks = [_block(item, styles) for item in docx.Document(io.BytesIO(data)).iter_inner_content()]
+    except Unreadable:
+        raise
     except Exception as error:  # the same
         raise Unreadable(f"a DOCX that cannot be read: {_said(error)}") from error
     text = "\n\n".join(block for block in blocks if block.strip())
@@ -213,17 +236,25 @@ def _docx(data: bytes) -> Extracted:
     return Extracted(text=text, shape="markdown")
 
 
-def _block(item: object) -> str:
+def _block(item: Paragraph | Table, styles: dict[object, str]) -> str:
     """A paragraph, with its heading's level; or a table, a line for each row."""
-    rows = getattr(item, "rows", None)
-    if rows is not None:
-        return "\n".join(" | ".join(" ".join(cell.text.split()) for cell in row.cells) for row in rows)
-    words = str(getattr(item, "text", ""))
-    style = str(getattr(getattr(item, "style", None), "name", ""))
+    from docx.table import Table
+
+    if isinstance(item, Table):
+        return "\n".join(" | ".join(" ".join(cell.text.split()) for cell in row.cells) for row in item.rows)
+    words, style = item.text, _style(item, styles)
     level = style.removeprefix("Heading ")
     if style == "Title" or level.isdecimal():
         return "#" * min(6, int(level) if level.isdecimal() else 1) + " " + " ".join(words.split())
     return words
+
+
+def _style(paragraph: Paragraph, known: dict[object, str]) -> str:
+    """The name of a paragraph's style, looked up once for each: that takes a millisecond, and a book has thousands."""
+    number = paragraph.paragraph_format.element.style
+    if number not in known:
+        known[number] = str(getattr(paragraph.style, "name", ""))
+    return known[number]
 
 
 def _said(error: Exception) -> str:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import functools
 import logging
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -20,17 +21,43 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from trouper.actors.memory_data import Selection, selection_of
 from trouper.actors.protocols import Vector
 
-from .index_faiss_kinds import Kind, Wanted, empty_index, fitting_kind, ids_of, kind_of, search_parameters, trained
+from .index_faiss_kinds import (
+    ROOM,
+    ROUNDING,
+    Kind,
+    Wanted,
+    emptied,
+    empty_index,
+    everything,
+    fitting_kind,
+    id_set,
+    ids_of,
+    kind_of,
+    made_room,
+    search_parameters,
+    trained,
+)
 from .index_snapshot import open_verified, remove_snapshot, stamp_of, write_snapshot
-from .index_vectors import alike, best_first, newest, rows, scores_of
+from .index_vectors import alike, best_first, ids_in, newest, rows, scores_of
+from .native_loading import map_ahead, map_numpy_ahead
 
 if TYPE_CHECKING:
     from types import ModuleType
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .index_vectors import Matrix
 
 _log = logging.getLogger("trouper.memory")
-_FORMATS: dict[str, Kind] = {"faiss-flat-ip": "flat", "faiss-fp16": "fp16", "faiss-ivf": "ivf", "faiss-hnsw": "hnsw"}
+_FORMATS: dict[str, tuple[Kind, bool]] = {
+    "faiss-flat-ip": ("flat", False),
+    "faiss-flat-rounded": ("flat", True),
+    "faiss-fp16": ("fp16", True),
+    "faiss-ivf": ("ivf", True),
+    "faiss-hnsw": ("hnsw", False),
+}
+"""By the name in the seal: the kind, and whether its vectors have been in half precision."""
 _ONE_BY_ONE = 2_000
 """Of so many meant vectors an approximate index is not asked."""
 _STALE = 0.2
@@ -39,7 +66,17 @@ _OUTGROWN = 4
 """An `ivf` that has grown to so many times what it was trained on is trained again."""
 
 
+_A_PIECE = 2_000
+_SIFTED_FROM = 0.2
+_SIFTED_TO = 0.95
+_MOST_SIFTED = 4_096
+"""A filter that lets this share through is not asked for each vector: that takes twice the time of looking at all."""
+
+
 def _faiss() -> ModuleType:
+    if "faiss" not in sys.modules:
+        map_numpy_ahead()
+        map_ahead("faiss", "_swigfaiss*.so")
     import faiss
 
     faiss.omp_set_num_threads(1)
@@ -65,11 +102,36 @@ class FaissIndex:
         self._ids: set[int] = set()
         self._skipped: set[int] = set()  # in the graph still, and removed
         self._trained_on = 0
+        self._rounded = False  # its vectors have been in half precision, whatever they are in now
 
     @property
     def kind(self) -> Kind:
         """How it is built."""
         return self._kind
+
+    @property
+    def error(self) -> float:
+        """How far a score may be from the product of the vectors as they were given, their lengths being one."""
+        return ROUNDING if self._rounded else 0.0
+
+    def expect(self, count: int) -> None:
+        """So many will be inside: an empty one takes the kind that suits them, as far as it needs no training."""
+        if self._ids or self._skipped:
+            return
+        self._index = None
+        kind = fitting_kind(self._wanted, self._kind, count)
+        if kind == "ivf":
+            kind = "fp16" if self._wanted == "auto" else "flat"
+        self._take(kind)
+        made_room(_faiss(), self._ensure(), count + count // ROOM)
+
+    def clear(self) -> None:
+        """Let everything go; to be searched no more. To let the last name of a full one go holds everybody up."""
+        if self._index is not None:
+            emptied(_faiss(), self._kind, self._index)
+        self._index = None
+        self._ids = set()  # one after the other: others come round between them
+        self._skipped = set()
 
     def add(self, ids: Sequence[int], vectors: Sequence[Vector]) -> None:
         """Add; an id that is there already is replaced."""
@@ -78,12 +140,15 @@ class FaissIndex:
             return
         import numpy as np
 
-        matrix = rows(last, self.dim)
+        numbers = np.array(unique, dtype=np.int64)
+        starts = range(0, len(last), _A_PIECE)
+        # In pieces: to put 100,000 together at once holds up every thread. All of them are sound before any goes in.
+        pieces = [rows(last[start : start + _A_PIECE], self.dim, first=start) for start in starts]
         self.remove(unique)
         if self._skipped.intersection(unique):
-            kept = sorted(self._ids)
-            self._fill("hnsw", kept, self._matrix(kept))  # the graph would know two vectors by one id
-        self._ensure().add_with_ids(matrix, np.array(unique, dtype=np.int64))
+            self._fill("hnsw", *self._everything())  # the graph would know two vectors by one id
+        for start, matrix in zip(starts, pieces, strict=True):
+            self._ensure().add_with_ids(matrix, numbers[start : start + _A_PIECE])
         self._ids.update(unique)
 
     def remove(self, ids: Sequence[int]) -> int:
@@ -148,18 +213,20 @@ class FaissIndex:
         """What makes an index of the kind that suits, with the vectors that are inside now.
 
         To copy them takes a second a million; what is given may compute for minutes and does not touch this index.
+        It is for one call: what was copied is let go in the thread that computes.
         """
-        ids = sorted(self._ids)
-        return functools.partial(self._succeed, ids, self._matrix(ids))
+        ids, matrix = self._everything()
+        return functools.partial(self._succeed, ids, [matrix])
 
-    def _succeed(self, ids: list[int], matrix: Matrix) -> FaissIndex:
+    def _succeed(self, ids: NDArray[np.int64], given: list[Matrix]) -> FaissIndex:
         other = FaissIndex(self.dim, self._wanted)
-        other._fill(fitting_kind(self._wanted, self._kind, len(ids)), ids, matrix)
+        other._rounded = self._rounded
+        other._fill(fitting_kind(self._wanted, self._kind, len(ids)), ids, given.pop())
         return other
 
     def save(self, path: str, *, stamp: str = "") -> None:
         """Write atomically, with a checksum and `stamp` beside it. Raises `MemoryFailed`."""
-        kind = next(name for name, kind in _FORMATS.items() if kind == self._kind)
+        kind = next(name for name, what in _FORMATS.items() if what == (self._kind, self._rounded))
         write_snapshot(path, self._write, kind=kind, dim=self.dim, count=len(self._ids), stamp=stamp)
 
     def erase_at(self, path: str) -> None:
@@ -179,16 +246,19 @@ class FaissIndex:
             index, skipped = self._read(file, path)
         faiss = _faiss()
         kind = kind_of(faiss, index, self.dim) if index is not None else None
-        if kind is None or kind != _FORMATS[found.seal.format]:
+        if kind is None or kind != _FORMATS[found.seal.format][0]:
             return False
         if (self._wanted == "hnsw") != (kind == "hnsw"):
             _log.info("[MEMORY] index snapshot %s is a %s, not what is wanted now; rebuilding", path, kind)
             return False
-        ids = set(ids_of(faiss, kind, index).tolist()) - skipped
+        ids = id_set(ids_of(faiss, kind, index))
+        ids -= skipped
         if len(ids) != found.seal.count:
             _log.warning("[MEMORY] index snapshot %s is whole but not ours; rebuilding", path)
             return False
+        made_room(faiss, index, len(ids) + len(ids) // ROOM)
         self._index, self._ids, self._skipped, self._kind, self._trained_on = index, ids, skipped, kind, len(ids)
+        self._rounded = _FORMATS[found.seal.format][1]
         return True
 
     def __contains__(self, number: int) -> bool:
@@ -204,22 +274,38 @@ class FaissIndex:
             self._index = empty_index(faiss, self._kind, self.dim)
         return self._index
 
-    def _fill(self, kind: Kind, ids: list[int], matrix: Matrix) -> None:
-        import numpy as np
+    def _fill(self, kind: Kind, ids: NDArray[np.int64], matrix: Matrix) -> None:
+        self._index = trained(_faiss(), kind, ids, matrix) if len(ids) else None
+        self._ids, self._skipped, self._trained_on = id_set(ids), set(), len(ids)
+        self._take(kind)
 
-        self._index = trained(_faiss(), kind, np.array(ids, dtype=np.int64), matrix) if ids else None
-        self._ids, self._skipped, self._kind, self._trained_on = set(ids), set(), kind, len(ids)
+    def _take(self, kind: Kind) -> None:
+        self._kind = kind
+        self._rounded = self._rounded or kind in ("fp16", "ivf")
 
-    def _matrix(self, ids: Sequence[int]) -> Matrix:
+    def _matrix(self, ids: Sequence[int] | NDArray[np.int64]) -> Matrix:
         """The vectors of ids that are inside."""
         import numpy as np
 
         if not len(ids):
             return np.empty((0, self.dim), dtype=np.float32)
-        matrix: Matrix = self._ensure().reconstruct_batch(np.array(ids, dtype=np.int64))
+        matrix: Matrix = self._ensure().reconstruct_batch(np.asarray(ids, dtype=np.int64))
         return matrix
 
+    def _everything(self) -> tuple[NDArray[np.int64], Matrix]:
+        """All ids, smallest first, and their vectors."""
+        import numpy as np
+
+        found = everything(_faiss(), self._index) if self._index is not None and not self._skipped else None
+        if found is not None and (found[0][1:] > found[0][:-1]).all():
+            return found
+        ids = np.fromiter(self._ids, dtype=np.int64, count=len(self._ids))
+        ids.sort()
+        return ids, self._matrix(ids)
+
     def _exactly(self, query: Matrix, wanted: int, among: Selection | None) -> tuple[tuple[int, float], ...]:
+        if among is not None and (sifted := self._sifted(query, wanted, among)) is not None:
+            return sifted
         # FAISS breaks ties as it likes: fetch until the last score is worse than the one at `wanted`.
         fetch = min(wanted + 1, len(self._ids))
         while True:
@@ -227,6 +313,21 @@ class FaissIndex:
             if len(found) < fetch or fetch == len(self._ids) or found[-1][1] < found[wanted - 1][1]:
                 return best_first(found, wanted)
             fetch = min(fetch * 4, len(self._ids))
+
+    def _sifted(self, query: Matrix, wanted: int, among: Selection) -> tuple[tuple[int, float], ...] | None:
+        """The best among a selection, taken out of the best of all; None if nobody can say so that these are they.
+
+        What is not among the best of all is not better than the last of them.
+        """
+        share = among.count / len(self._ids)
+        fetch = min(int(2 * wanted / share) + 32, len(self._ids))
+        if not _SIFTED_FROM <= share <= _SIFTED_TO or fetch > _MOST_SIFTED:
+            return None
+        found = self._ask(query, fetch, None)
+        inside = [pair for pair in found if pair[0] in among]
+        if len(inside) < wanted or (fetch < len(self._ids) and inside[wanted - 1][1] <= found[-1][1]):
+            return None
+        return best_first(inside, wanted)
 
     def _ask(
         self, query: Matrix, fetch: int, among: Selection | None, *, all_lists: bool = False
@@ -237,7 +338,7 @@ class FaissIndex:
         return [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] >= 0]
 
     def _one_by_one(self, vector: Vector, wanted: int, among: Selection) -> tuple[tuple[int, float], ...]:
-        return best_first(self.scores(vector, [number for number in among if number in self._ids]).items(), wanted)
+        return best_first(self.scores(vector, ids_in(among)).items(), wanted)
 
     def _write(self, path: str) -> None:
         import numpy as np

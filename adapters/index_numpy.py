@@ -53,6 +53,18 @@ class NumpyIndex:
         """How it is built."""
         return "numpy"
 
+    @property
+    def error(self) -> float:
+        """Nothing: the vectors are kept as they were given."""
+        return 0.0
+
+    def expect(self, count: int) -> None:
+        """Nothing is different because of it."""
+
+    def clear(self) -> None:
+        """Let everything go."""
+        self._vectors, self._matrix = {}, None
+
     def search(self, vector: Vector, k: int, among: Selection | None = None) -> tuple[tuple[int, float], ...]:
         """At most `k` pairs of id and score, best first; equal scores by smaller id. Only `among`, if given."""
         query = rows([vector], self.dim)[0]

@@ -129,17 +129,21 @@ class SqliteDocumentStore:
 
         return await self._mapped(select, "read")
 
-    async def vectors(self, embedder: str) -> tuple[tuple[int, Vector], ...]:
-        """The vectors that this embedder made, with the ids of their pieces, in order."""
+    async def vectors(self, embedder: str, dim: int) -> tuple[Sequence[int], Sequence[Vector]]:
+        """The vectors of `dim` numbers that this embedder made: the ids of their pieces, in order, and the vectors."""
 
-        def select(connection: sqlite3.Connection) -> tuple[tuple[int, Vector], ...]:
-            return tuple(
-                connection.execute(
-                    "SELECT passage.id, passage.vector FROM passage JOIN document ON document.id = passage.document"
-                    " WHERE document.embedder = ? AND passage.vector IS NOT NULL ORDER BY passage.id",
-                    (embedder,),
-                )
-            )
+        def select(connection: sqlite3.Connection) -> tuple[list[int], list[Vector]]:
+            ids: list[int] = []
+            vectors: list[Vector] = []
+            # Not a list of pairs: 100,000 living tuples make Python look at every object it has, for 30 ms a time.
+            for number, vector in connection.execute(
+                "SELECT passage.id, passage.vector FROM passage JOIN document ON document.id = passage.document"
+                " WHERE document.embedder = ? AND length(passage.vector) = ? ORDER BY passage.id",
+                (embedder, 4 * dim),
+            ):
+                ids.append(number)
+                vectors.append(vector)
+            return ids, vectors
 
         return await self._mapped(select, "read")
 
@@ -185,9 +189,8 @@ class SqliteDocumentStore:
             return await self._file.run(work)
         except ClosedFile as error:
             raise DocumentsFailed(f"the documents {self._file.path} are closed: the troupe has ended") from error
-        except sqlite3.OperationalError as error:
-            why = f"another process has kept it busy for {BUSY_TIMEOUT:g} s" if "locked" in str(error) else str(error)
-            raise DocumentsFailed(f"the documents {self._file.path} could not be {done}: {why}") from error
+        except (sqlite3.OperationalError, PermissionError) as error:
+            raise DocumentsFailed(f"the documents {self._file.path} could not be {done}: {_why(error)}") from error
         except (sqlite3.Error, OSError, ValueError) as error:
             raise DocumentsFailed(
                 f"the documents {self._file.path} could not be {done}: {error}. "
@@ -206,6 +209,18 @@ class SqliteDocumentStore:
         connection.execute("PRAGMA foreign_keys=ON")
         if empty:
             _create(connection)
+
+
+def _why(error: Exception) -> str:
+    """What happened, and what to do about it now."""
+    text = str(error)
+    if "locked" in text:
+        return f"another process has kept it busy for {BUSY_TIMEOUT:g} s; see who does, and try again"
+    if "full" in text:
+        return f"{text}. Free some space and do it again: what was written before stays"
+    if isinstance(error, PermissionError) or "readonly" in text or "unable to open" in text:
+        return f"{text}. Check that the file and its folder may be written, or give `documents.path` another file"
+    return text
 
 
 def _create(connection: sqlite3.Connection) -> None:

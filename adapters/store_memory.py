@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import time
+import weakref
 from collections.abc import Callable
 from typing import TypeVar
 
@@ -64,11 +65,9 @@ class InMemoryStore(SqlMemoryStore):
         if self._closed:
             raise MemoryFailed("the memory was closed. Its troupe has ended; open another.")
         if self._connection is None:
-            self._connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
-            create(self._connection)
+            self._connection = connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+            # Nobody has to close what has no file; Python 3.13 warns of a connection that is only dropped. No
+            # `__del__`: in a cycle the connection's own may come first.
+            weakref.finalize(self, connection.close)
+            create(connection)
         return self._connection
-
-    def __del__(self) -> None:
-        # Nobody has to close what has no file; Python 3.13 warns of a connection that is only dropped.
-        if self._connection is not None:
-            self._connection.close()

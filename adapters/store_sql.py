@@ -7,11 +7,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
 
-from trouper.actors.memory_data import MemoryFilter, MemoryRow, NewMemory, Selection, StoreStatistics
-from trouper.actors.protocols import Generation, Vector
+from trouper.actors.memory_data import KeptMemory, MemoryFilter, MemoryRow, NewMemory, Selection, StoreStatistics
+from trouper.actors.protocols import Generation, Looked, Question, Vector
 
 from . import store_statements as say
 from . import store_vectors as vec
+from .store_insert import checked, insert_all
+from .store_restore import restore
 from .store_schema import number
 from .store_words import find_words
 
@@ -57,7 +59,16 @@ class SqlMemoryStore(ABC):
         """
         given = tuple(rows)
         now = self._now()
-        return await self._change(lambda connection: say.insert(connection, say.checked(given), now))
+        return await self._change(lambda connection: insert_all(connection, given, now))
+
+    async def restore(self, rows: Sequence[KeptMemory]) -> tuple[int, ...]:
+        """Put memories in as they were elsewhere; gives their ids in order. See `store_restore`.
+
+        Raises:
+            MemoryRefused: a row cannot be stored; none was.
+        """
+        given, now = tuple(rows), self._now()
+        return await self._change(lambda connection: restore(connection, given, now))
 
     async def supersede(self, ids: Sequence[int], row: NewMemory) -> int:
         """Put `row` in, in the place of others, which are kept and not found any more; gives its id.
@@ -68,8 +79,8 @@ class SqlMemoryStore(ABC):
         now = self._now()
 
         def work(connection: sqlite3.Connection) -> int:
-            ((checked, meta),) = say.checked([row])
-            return say.supersede(connection, ids, checked, meta, now)
+            (one,) = checked([row])
+            return say.supersede(connection, ids, one, now)
 
         return await self._change(work)
 
@@ -113,10 +124,26 @@ class SqlMemoryStore(ABC):
         now = self._now()
         return await self._read(lambda connection: say.select(connection, meant, now))
 
-    async def find_words(self, query: str, limit: int, meant: MemoryFilter) -> tuple[tuple[int, float], ...]:
-        """At most `limit` memories that are meant and share words with `query`: id and score (0 to 1), best first."""
-        now = self._now()
-        return await self._read(lambda connection: find_words(connection, query, meant, limit, now))
+    async def select_among(self, filters: Sequence[MemoryFilter], ids: Sequence[int]) -> tuple[Selection, ...]:
+        """Which of `ids` each of the filters means, now."""
+        now, given, among = self._now(), tuple(filters), tuple(dict.fromkeys(ids))
+        return await self._read(
+            lambda connection: tuple(say.select(connection, meant, now, among) for meant in given),
+        )
+
+    async def find_words(
+        self, query: str, limit: int, among: Selection, *, thorough: bool = False
+    ) -> tuple[tuple[int, float], ...]:
+        """At most `limit` memories of `among` that share words with `query`: id and score (0 to 1), best first.
+
+        Words that many have are left out, unless `thorough`, for the time that they take.
+        """
+        return await self._read(lambda connection: find_words(connection, query, among, limit, thorough=thorough))
+
+    async def look(self, ids: Sequence[int], question: Question | None = None) -> Looked:
+        """The rows that exist, in the order asked, how near they are to a question, and of which state that is."""
+        wanted = tuple(ids)
+        return await self._read(lambda connection: say.look(connection, wanted, question))
 
     async def vector_ids(self, embedder: str, dim: int) -> tuple[int, ...]:
         """The ids that have a vector of this embedder and length."""
@@ -139,10 +166,19 @@ class SqlMemoryStore(ABC):
         """How many vectors there are by embedder and dimension."""
         return await self._read(vec.embedders)
 
+    async def embedder_names(self) -> frozenset[str]:
+        """Who has made vectors that are here, or was to; without counting them, which looks at every one."""
+        return await self._read(vec.embedder_names)
+
     async def expired(self, limit: int) -> tuple[int, ...]:
         """At most `limit` memories whose time has passed."""
         now = self._now()
         return await self._read(lambda connection: say.expired(connection, now, limit))
+
+    async def texts(self, ids: Sequence[int]) -> tuple[str, ...]:
+        """What these memories say, as far as they are there; of damaged ones, what is in their place."""
+        wanted = tuple(dict.fromkeys(ids))
+        return await self._read(lambda connection: say.texts(connection, wanted))
 
     async def count(self) -> int:
         """How many memories there are, dead ones too."""

@@ -6,202 +6,25 @@ import json
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TypeVar
 
 import attrs
 
-from trouper.actors.memory_data import MemoryFilter, MemoryRow, NewMemory, Selection, StoreStatistics
-from trouper.actors.protocols import Generation, Vector
-from trouper.runtime import MemoryFailed, MemoryRefused
+from trouper.actors.memory_data import MemoryFilter, MemoryRow, Selection, StoreStatistics
+from trouper.actors.protocols import Generation, Looked, Question
+from trouper.runtime import MemoryRefused
 
-from .memory_rows import check_new, content_key, meta_json, row_seal, tags_json
-from .store_schema import Spaces, number, space_of
-from .store_vectors import embedders, parts, put_all_vectors
-
-T = TypeVar("T")
+from .memory_rows import row_seal
+from .store_facts import COLUMNS, as_row, checked_facts, facts_of, rewrite
+from .store_insert import Checked, insert
+from .store_schema import number
+from .store_vectors import embedders, parts, products
 
 _HISTORY = 4_096
 """So many changes back a snapshot is still known to be of this store."""
-_COLUMNS = (
-    "id, namespace, content, created, expires, category, tags, salience, half_life, meta, told_apart, superseded_by,"
-    " seal"
-)
-_NEW = (
-    "INSERT INTO memory (namespace, key, content, created, expires, category, tags, salience, half_life, meta,"
-    " told_apart, superseded_by, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)"
-)
 
 
-# ------------------------------------------------------------------ putting in
-@attrs.define
-class _Facts:
-    """A row's columns in the order in which they are sealed."""
-
-    namespace: str
-    content: str
-    created: float
-    expires: float | None
-    category: str
-    tags: str
-    salience: float
-    half_life: float | None
-    meta: str
-    told_apart: str
-    superseded_by: int | None = None
-
-    def seal(self) -> bytes:
-        return row_seal(
-            [
-                self.namespace,
-                self.content,
-                self.created,
-                self.expires,
-                self.category,
-                self.tags,
-                self.salience,
-                self.half_life,
-                self.meta,
-                self.told_apart,
-                self.superseded_by,
-            ]
-        )
-
-
-def checked(rows: Sequence[NewMemory]) -> list[tuple[NewMemory, str]]:
-    """The rows with their metadata as text, if all of them can be stored.
-
-    Raises:
-        MemoryRefused: one cannot.
-    """
-    metas: dict[int, str] = {}  # one mapping for a thousand rows is the usual case
-    found: list[tuple[NewMemory, str]] = []
-    for row in rows:
-        check_new(row)
-        meta = metas.get(id(row.meta))
-        if meta is None:
-            meta = metas[id(row.meta)] = meta_json(row.meta)
-        found.append((row, meta))
-    return found
-
-
-def insert(connection: sqlite3.Connection, rows: Sequence[tuple[NewMemory, str]], now: float) -> tuple[int, ...]:
-    """Put rows in; one that is there already keeps its id and what it says, and lives as long as the longer of both.
-
-    One that is there but dead begins anew under its old id.
-    """
-    keys = [content_key(row.content, row.distinct) for row, _ in rows]
-    known = _known(connection, [(row.namespace, key) for (row, _), key in zip(rows, keys, strict=True)])
-    spaces: Spaces = {}
-    ids: list[int] = []
-    found: list[tuple[int, int, Vector]] = []
-    for (row, meta), key in zip(rows, keys, strict=True):
-        there = known.get((row.namespace, key))
-        if there is None:
-            there = known[row.namespace, key] = _insert(connection, row, meta, key, now)
-        elif not there.alive(now):
-            there.facts = _facts(row, meta, now)
-            _rewrite(connection, _as_row(there.id, there.facts))
-        elif there.facts.expires is not None and (row.expires is None or row.expires > there.facts.expires):
-            there.facts.expires = row.expires
-            _rewrite(connection, _as_row(there.id, there.facts))
-        ids.append(there.id)
-        if row.vector is not None:
-            found.append((space_of(connection, row.embedder, len(row.vector) // 4, spaces), there.id, row.vector))
-    put_all_vectors(connection, found)
-    return tuple(ids)
-
-
-@attrs.define
-class _There:
-    """A memory that the store has."""
-
-    id: int
-    facts: _Facts
-
-    def alive(self, now: float) -> bool:
-        expires = self.facts.expires
-        return self.facts.superseded_by is None and (expires is None or expires > now)
-
-
-def _known(connection: sqlite3.Connection, wanted: Sequence[tuple[str, bytes]]) -> dict[tuple[str, bytes], _There]:
-    found: dict[tuple[str, bytes], _There] = {}
-    by_namespace: dict[str, list[bytes]] = {}
-    for namespace, key in dict.fromkeys(wanted):
-        by_namespace.setdefault(namespace, []).append(key)
-    for namespace, keys in by_namespace.items():
-        for part in parts(keys):
-            marks = ",".join("?" * len(part))
-            query = f"SELECT key, {_COLUMNS} FROM memory WHERE namespace = ? AND key IN ({marks})"  # noqa: S608 - constants
-            for key, *columns in connection.execute(query, (namespace, *part)):
-                found[namespace, key] = _There(columns[0], _checked_facts(columns))
-    return found
-
-
-def _facts(row: NewMemory, meta: str, now: float) -> _Facts:
-    created = now if row.created is None else row.created
-    return _Facts(
-        row.namespace,
-        row.content,
-        float(created),
-        None if row.expires is None else float(row.expires),
-        row.category,
-        tags_json(row.tags),
-        float(row.salience),
-        None if row.half_life is None else float(row.half_life),
-        meta,
-        row.distinct,
-    )
-
-
-def _insert(connection: sqlite3.Connection, row: NewMemory, meta: str, key: bytes, now: float) -> _There:
-    f = _facts(row, meta, now)
-    values = (f.namespace, key, f.content, f.created, f.expires, f.category, f.tags, f.salience, f.half_life, f.meta)
-    cursor = connection.execute(_NEW, (*values, f.told_apart, f.seal()))
-    assert cursor.lastrowid is not None  # noqa: S101 - an insert has one
-    connection.execute("INSERT INTO words (rowid, content) VALUES (?, ?)", (cursor.lastrowid, f.content))
-    return _There(cursor.lastrowid, f)
-
-
-def _as_row(number_: int, facts: _Facts) -> MemoryRow:
-    return MemoryRow(
-        id=number_,
-        namespace=facts.namespace,
-        content=facts.content,
-        created=facts.created,
-        expires=facts.expires,
-        category=facts.category,
-        tags=tuple(json.loads(facts.tags)),
-        salience=facts.salience,
-        half_life=facts.half_life,
-        meta=json.loads(facts.meta),
-        distinct=facts.told_apart,
-        superseded_by=facts.superseded_by,
-    )
-
-
-def _rewrite(connection: sqlite3.Connection, row: MemoryRow) -> None:
-    """Write what a row says now; its id and its text stay."""
-    f = _Facts(
-        row.namespace,
-        row.content,
-        row.created,
-        row.expires,
-        row.category,
-        tags_json(row.tags),
-        row.salience,
-        row.half_life,
-        meta_json(row.meta),
-        row.distinct,
-        row.superseded_by,
-    )
-    connection.execute(
-        "UPDATE memory SET created = ?, expires = ?, category = ?, tags = ?, salience = ?, half_life = ?, meta = ?,"
-        " superseded_by = ?, seal = ? WHERE id = ?",
-        (f.created, f.expires, f.category, f.tags, f.salience, f.half_life, f.meta, f.superseded_by, f.seal(), row.id),
-    )
-
-
-def supersede(connection: sqlite3.Connection, ids: Sequence[int], row: NewMemory, meta: str, now: float) -> int:
+# ------------------------------------------------------------------ changing
+def supersede(connection: sqlite3.Connection, ids: Sequence[int], row: Checked, now: float) -> int:
     """Put `row` in, in the place of the memories `ids`; gives its id.
 
     Raises:
@@ -209,13 +32,13 @@ def supersede(connection: sqlite3.Connection, ids: Sequence[int], row: NewMemory
     """
     old = {known.id: known for known in get(connection, ids)}
     for wanted in ids:
-        if wanted not in old or old[wanted].namespace != row.namespace:
-            raise MemoryRefused(f"there is no memory {wanted} in {row.namespace!r} that could be superseded")
-    (new,) = insert(connection, [(row, meta)], now)
+        if wanted not in old or old[wanted].namespace != row[0].namespace:
+            raise MemoryRefused(f"there is no memory {wanted} in {row[0].namespace!r} that could be superseded")
+    (new,) = insert(connection, [row], now)
     if new in old:
         raise MemoryRefused(f"memory {new} says the same already: nothing was superseded")
     for known in old.values():
-        _rewrite(connection, attrs.evolve(known, superseded_by=new))
+        rewrite(connection, known.id, facts_of(attrs.evolve(known, superseded_by=new)))
     return new
 
 
@@ -224,7 +47,7 @@ def mark_superseded(connection: sqlite3.Connection, pairs: Sequence[tuple[int, i
     there = {row.id: row for row in get(connection, [number_ for pair in pairs for number_ in pair])}
     for old, new in pairs:
         if old != new and old in there and new in there and there[old].namespace == there[new].namespace:
-            _rewrite(connection, attrs.evolve(there[old], superseded_by=new))
+            rewrite(connection, old, facts_of(attrs.evolve(there[old], superseded_by=new)))
 
 
 def count_uses(connection: sqlite3.Connection, uses: Mapping[int, int], now: float) -> None:
@@ -246,6 +69,22 @@ def get(connection: sqlite3.Connection, ids: Sequence[int]) -> tuple[MemoryRow, 
     return tuple(found[number_] for number_ in ids if number_ in found)
 
 
+def texts(connection: sqlite3.Connection, ids: Sequence[int]) -> tuple[str, ...]:
+    """What these say, as it stands there."""
+    found: list[object] = []
+    for part in parts(ids):
+        query = f"SELECT content FROM memory WHERE id IN ({','.join('?' * len(part))})"  # noqa: S608 - question marks
+        found += [content for (content,) in connection.execute(query, part)]
+    return tuple(content for content in found if isinstance(content, str))
+
+
+def look(connection: sqlite3.Connection, ids: Sequence[int], question: Question | None) -> Looked:
+    """The rows that exist, in the order asked, how near they are to a question, and of which state that is."""
+    rows = get(connection, ids)
+    likeness = {} if question is None else products(connection, question, [row.id for row in rows])
+    return Looked(generation(connection), rows, likeness)
+
+
 def page(
     connection: sqlite3.Connection, after: int, limit: int, meant: MemoryFilter, now: float
 ) -> tuple[MemoryRow, ...]:
@@ -258,45 +97,45 @@ def page(
 def _rows(
     connection: sqlite3.Connection, condition: str, values: Sequence[object], tail: str = "", *more: object
 ) -> Iterator[MemoryRow]:
-    columns = ", ".join(f"memory.{name}" for name in _COLUMNS.split(", "))
+    columns = ", ".join(f"memory.{name}" for name in COLUMNS.split(", "))
     query = (
         f"SELECT {columns}, accesses, accessed FROM memory LEFT JOIN usage ON usage.id = memory.id"  # noqa: S608 - ours
         f" WHERE {condition}{tail}"
     )
     for *row, accesses, accessed in connection.execute(query, (*values, *more)):
-        yield _row(row, accesses or 0, accessed)
+        yield as_row(row[0], checked_facts(row), accesses or 0, accessed)
 
 
-def _row(columns: Sequence[object], accesses: int = 0, accessed: float | None = None) -> MemoryRow:
-    row = _as_row(columns[0], _checked_facts(columns))  # type: ignore[arg-type]  # an id
-    return attrs.evolve(row, accesses=accesses, accessed=accessed) if accesses else row
-
-
-def _checked_facts(columns: Sequence[object]) -> _Facts:
-    """What a row says. Raises `MemoryFailed` if it is not what was written."""
-    number_, *facts, seal = columns
-    if row_seal(facts) != seal:
-        raise MemoryFailed(
-            f"memory {number_} is damaged: its row does not fit its checksum. "
-            f"Forget {number_}, or put a backup of the file in its place."
-        )
-    return _Facts(*facts)  # type: ignore[arg-type]  # the seal vouches for the types
-
-
-def select(connection: sqlite3.Connection, meant: MemoryFilter, now: float) -> Selection:
-    """The ids that are meant."""
+def select(
+    connection: sqlite3.Connection, meant: MemoryFilter, now: float, among: Sequence[int] | None = None
+) -> Selection:
+    """The ids that are meant; with `among` only of these."""
     condition, values = condition_of(meant, now)
     highest = number(connection, "SELECT ifnull(max(id), 0) FROM memory")
     bits = bytearray((highest >> 3) + 1)
     count = 0
     until: float | None = None
-    query = f"SELECT memory.id, memory.expires FROM memory WHERE {condition}"  # noqa: S608 - ours
-    for number_, expires in connection.execute(query, values):
+    for number_, expires in _meant(connection, condition, values, among):
         bits[number_ >> 3] |= 1 << (number_ & 7)
         count += 1
         if expires is not None and not meant.dead and (until is None or expires < until):
             until = expires
     return Selection(bits, count, until)
+
+
+def _meant(
+    connection: sqlite3.Connection, condition: str, values: Sequence[object], among: Sequence[int] | None
+) -> Iterator[tuple[int, float | None]]:
+    query = "SELECT memory.id, memory.expires FROM memory"
+    if among is None:
+        yield from connection.execute(f"{query} WHERE {condition}", values)
+        return
+    for part in parts(among):
+        # NOT INDEXED: by their ids, where SQLite would look through all of a namespace.
+        marks = ",".join("?" * len(part))
+        yield from connection.execute(
+            f"{query} NOT INDEXED WHERE memory.id IN ({marks}) AND {condition}", (*part, *values)
+        )
 
 
 def condition_of(meant: MemoryFilter, now: float) -> tuple[str, list[object]]:
@@ -379,7 +218,7 @@ def delete(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
     erased, damaged = 0, False
     for part in parts(dict.fromkeys(ids)):
         marks = ",".join("?" * len(part))
-        rows = connection.execute(f"SELECT {_COLUMNS} FROM memory WHERE id IN ({marks})", part).fetchall()  # noqa: S608 - question marks
+        rows = connection.execute(f"SELECT {COLUMNS} FROM memory WHERE id IN ({marks})", part).fetchall()  # noqa: S608 - question marks
         sound = [row for row in rows if row_seal(row[1:-1]) == row[-1]]
         damaged = damaged or len(sound) < len(rows)
         texts = [(row[0], row[2]) for row in sound]

@@ -13,12 +13,13 @@ from __future__ import annotations
 import heapq
 import math
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
 
-from trouper.actors.memory_data import MemoryFilter
+from trouper.actors.memory_data import Selection
 from trouper.actors.question_words import telling_words
 
-from .store_statements import condition_of
+from .store_schema import number
 
 _MOST_WORDS = 32
 _FREQUENT = 1_000
@@ -28,28 +29,42 @@ _MOST_FOUND = 2_000
 
 
 def find_words(
-    connection: sqlite3.Connection, query: str, meant: MemoryFilter, limit: int, now: float
+    connection: sqlite3.Connection, query: str, among: Selection, limit: int, *, thorough: bool = False
 ) -> tuple[tuple[int, float], ...]:
-    """At most `limit` memories that share words with `query`, best first, the newer of equals: id and score."""
+    """At most `limit` memories of `among` that share words with `query`, best first, the newer of equals.
+
+    With `thorough` the frequent words are looked for too, if the rare ones have not found enough: for who has nothing
+    but words, and in a namespace where a word is rare that is frequent elsewhere.
+    """
     words = words_of(query)
-    if not words or limit < 1:
+    if not words or limit < 1 or not among.count:
         return ()
     rare = _rarest(connection, words)
-    if not rare:
-        return tuple(
-            (number, 1.0) for number in _having(connection, " AND ".join(map(_quoted, words)), meant, now, limit)
-        )
-    total = connection.execute("SELECT ifnull(max(id), 0) FROM memory").fetchone()[0]
-    having = {word: _having(connection, _quoted(word), meant, now, _FREQUENT) for word in rare}
+    frequent = [word for word in words if word not in rare]
+    total = number(connection, "SELECT ifnull(max(id), 0) FROM memory")
+    having = {word: list(_having(connection, _quoted(word), among)) for word in rare}
     weights = {word: _weight(len(numbers), total) for word, numbers in having.items()}
-    whole = math.fsum(weights.values()) + _weight(_FREQUENT, total) * (len(words) - len(rare))
+    weights.update((word, _weight(_FREQUENT, total)) for word in frequent)
+    scores = _shares(having, weights)
+    if not rare:
+        every = _having(connection, " AND ".join(map(_quoted, words)), among)
+        scores = dict.fromkeys(islice(every, limit), 1.0)
+    if thorough and len(scores) < limit:
+        having |= {word: list(islice(_having(connection, _quoted(word), among), _FREQUENT)) for word in frequent}
+        scores = _shares(having, weights) | {one: score for one, score in scores.items() if score == 1.0}
+    best = heapq.nsmallest(limit, scores.items(), key=lambda pair: (-pair[1], -pair[0]))
+    return tuple((one, min(1.0, score)) for one, score in best)
+
+
+def _shares(having: Mapping[str, Sequence[int]], weights: Mapping[str, float]) -> dict[int, float]:
+    """The share of all weight that each memory has; 1 is all."""
+    whole = math.fsum(weights.values())
     scores: dict[int, float] = {}
     for word, numbers in having.items():
         share = weights[word] / whole
-        for number in numbers:
-            scores[number] = scores.get(number, 0.0) + share
-    best = heapq.nsmallest(limit, scores.items(), key=lambda pair: (-pair[1], -pair[0]))
-    return tuple((number, min(1.0, score)) for number, score in best)
+        for one in numbers:
+            scores[one] = scores.get(one, 0.0) + share
+    return scores
 
 
 def words_of(query: str) -> Sequence[str]:
@@ -76,16 +91,16 @@ def _frequency(connection: sqlite3.Connection, word: str) -> int:
     return int(connection.execute(query, (_quoted(word), _FREQUENT + 1)).fetchone()[0])
 
 
-def _having(connection: sqlite3.Connection, expression: str, meant: MemoryFilter, now: float, limit: int) -> list[int]:
-    """The memories that are meant and have what the expression asks for."""
-    condition, values = condition_of(meant, now)
-    # CROSS: from the words to the memories. The other way round, which SQLite may prefer, costs a hundred times more.
-    rows = connection.execute(
-        "SELECT memory.id FROM words CROSS JOIN memory ON memory.id = words.rowid"  # noqa: S608 - ours
-        f" WHERE words MATCH ? AND {condition} LIMIT ?",
-        (expression, *values, limit),
-    )
-    return [number for (number,) in rows]
+def _having(connection: sqlite3.Connection, expression: str, among: Selection) -> Iterator[int]:
+    """Those of `among` that have what the expression asks for, oldest first.
+
+    Who is meant is a bit each here: to ask the table of memories about each of them costs five times as much.
+    """
+    bits = among.bits
+    end = len(bits) << 3
+    for (one,) in connection.execute("SELECT rowid FROM words WHERE words MATCH ?", (expression,)):
+        if one < end and bits[one >> 3] >> (one & 7) & 1:
+            yield one
 
 
 def _weight(frequency: int, total: int) -> float:

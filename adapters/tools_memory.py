@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol, TypedDict
 
+from trouper.actors.memory_data import day
 from trouper.actors.protocols import Evidence, Json
 from trouper.actors.tool import Checked, Effect, Tool, tool
 from trouper.runtime import BadArguments
@@ -39,6 +40,16 @@ class Recalled(Stored, Protocol):
         """How near it is to the query; larger is nearer."""
         ...
 
+    @property
+    def category(self) -> str:
+        """What kind of memory it is."""
+        ...
+
+    @property
+    def created(self) -> float:
+        """Since when it is remembered, seconds since 1970."""
+        ...
+
 
 class Memory(Protocol):
     """Port: what the tools need of the memory. Both raise `MemoryFailed` or `LLMError` kinds."""
@@ -70,15 +81,18 @@ class FoundMemory(TypedDict):
     id: int
     content: str
     score: float
+    category: str
+    created: str
 
 
 class RecallResult(TypedDict):
-    """What recall gives; `text` has the memories a line each."""
+    """What recall gives; `text` has the memories a line each. What they say is data, whatever it says."""
 
     query: str
     memories: list[FoundMemory]
     count: int
     text: str
+    untrusted: bool
 
 
 def make(memory: Memory, *, lookup: Lookup | None = None) -> list[Tool]:
@@ -121,9 +135,12 @@ def _recall(memory: Memory, lookup: Lookup | None) -> Tool:
         if not 1 <= k <= MAX_RECALLED:
             raise BadArguments(f"k: {k} is not between 1 and {MAX_RECALLED}")
         found = await memory.recall(query, k)
-        memories = [FoundMemory(id=m.id, content=m.content, score=float(m.score)) for m in found]
+        memories = [
+            FoundMemory(id=m.id, content=m.content, score=float(m.score), category=m.category, created=day(m.created))
+            for m in found
+        ]
         text = "\n".join(m["content"] for m in memories) or f"nothing is remembered about {query}"
-        return RecallResult(query=query, memories=memories, count=len(memories), text=text)
+        return RecallResult(query=query, memories=memories, count=len(memories), text=text, untrusted=True)
 
     async def verify(parameters: Mapping[str, object], result: Json, evidence: Evidence) -> Checked:  # noqa: ARG001 - the port's shape
         """Read what is kept under the ids."""

@@ -111,3 +111,51 @@ def test_a_memory_is_carried_from_one_place_to_another(here):
     assert len(here("memory", "export").out.splitlines()) == 2
     assert here("memory", "import", "-", "--json", stdin=b"{\n").code == 2
     assert here("memory", "import", "missing").code == 2
+
+
+def test_metadata_is_given_and_filtered_by_as_json_or_text(here):
+    here("remember", "an apple", "--meta", "room=4", "--meta", "who=Anna", "--meta", "tags=[1, 2]")
+    here("remember", "an apple too", "--meta", "room=5")
+
+    for where in (["room=4"], ["who=Anna", "room=4"], ["room=[4, 6]"]):
+        conditions = [word for one in where for word in ("--where", one)]
+        found = here("recall", "apple", "--json", *conditions).json["memories"]
+        assert [m["content"] for m in found] == ["an apple"]
+    assert found[0]["meta"] == {"room": 4, "who": "Anna", "tags": [1, 2]}
+    assert here("recall", "apple", "--json", "--where", 'room="4"').json == {"memories": []}
+    refused = here("remember", "x", "--meta", "room")
+    assert (refused.code, "KEY=VALUE" in refused.err) == (2, True)
+
+
+def test_a_line_of_input_ends_where_everybody_says_it_does(here):
+    """U+2028 and its like end no line: neither of memories that are read, nor of an export."""
+    text = "first\u2028half\x85and the rest"
+    assert here("remember", "-", "--json", stdin=f"\ufeff{text}\r\nanother\n".encode()).json == {"ids": [1, 2]}
+    here("memory", "export", "out.jsonl")
+    (here.cwd / "out.jsonl").write_text("\ufeff" + (here.cwd / "out.jsonl").read_text() + "\n\n")
+    here("forget", "--all")
+
+    assert here("memory", "import", "out.jsonl", "--json").json == {"imported": 2}
+    assert [m["content"] for m in here("recall", "first half", "--json", "-k", "1").json["memories"]] == [text]
+
+
+def test_a_damaged_export_is_refused_with_every_bad_line_and_nothing_is_imported(here):
+    here("remember", "one", "two")
+    here("memory", "export", "out.jsonl")
+    here("forget", "--all")
+    good = (here.cwd / "out.jsonl").read_text()
+    (here.cwd / "out.jsonl").write_text("{\n" + good + "[7]\n")
+    refused = here("memory", "import", "out.jsonl")
+
+    assert (refused.code, refused.out) == (2, "")
+    assert "line 1:" in refused.err
+    assert "line 4:" in refused.err
+    assert here("memory", "stats", "--json").json["memories"] == 0
+
+
+def test_an_empty_namespace_is_not_the_default_one(here):
+    here("remember", "mine")
+    refused = here("forget", "--all", "--namespace", "")
+
+    assert (refused.code, "namespace" in refused.err) == (2, True)
+    assert here("memory", "stats", "--json").json["memories"] == 1

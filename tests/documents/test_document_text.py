@@ -7,6 +7,7 @@ import zipfile
 
 import pytest
 
+from trouper.adapters import document_text
 from trouper.adapters.document_text import Unreadable, text_of
 
 
@@ -127,6 +128,69 @@ on <b>Sundays</b>.</p><script>document.write("never")</script>
     assert found.text.split("\n")[::2] == ["## Opening & hours", "We are open on Sundays.", "Bread", "Milk"]
     assert found.lines[::2] == (4, 5, 7, 8)
     assert found.shape == "markdown"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        "<head><title>T</title>",
+        "<title>T</title>",
+        "<head><title>T",
+        "<head><title>T</title><noscript>n",
+        "<head></head>",
+    ],
+)
+def test_a_head_that_is_not_closed_silences_nothing(head: str) -> None:
+    """HTML lets a page leave `</head>` out, and many do."""
+    found = text_of("a.html", f"<!doctype html><html>{head}<body><p>Prune roses in March.</p></html>".encode())
+
+    assert found.text.strip() == "Prune roses in March."
+
+
+def test_what_an_archive_unpacks_to_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few thousand bytes can stand for gigabytes."""
+    data = docx_file()
+    monkeypatch.setattr(document_text, "MOST_UNPACKED", 10_000)
+
+    with pytest.raises(Unreadable, match=r"a DOCX that unpacks to \d+ MB, more than 0 MB"):
+        text_of("a.docx", data)
+
+
+def test_the_styles_of_a_long_docx_are_looked_up_once_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The library takes a millisecond for one; a book has tens of thousands of paragraphs."""
+    import docx
+    from docx.text.paragraph import Paragraph
+
+    document = docx.Document()
+    for number in range(50):
+        document.add_heading(f"Chapter {number}", 2)
+        document.add_paragraph("Words.")
+    out = io.BytesIO()
+    document.save(out)
+    looked_up: list[str] = []
+    style = Paragraph.style
+
+    def counted(paragraph: Paragraph) -> object:
+        looked_up.append(paragraph.text)
+        return style.fget(paragraph)
+
+    monkeypatch.setattr(Paragraph, "style", property(counted))
+    found = text_of("a.docx", out.getvalue())
+
+    assert found.text.count("## Chapter") == 50
+    assert len(looked_up) == 2
+
+
+def test_an_encrypted_pdf_says_so() -> None:
+    import pypdf
+
+    writer = pypdf.PdfWriter(clone_from=io.BytesIO(pdf("A secret page")))
+    writer.encrypt("open sesame", algorithm="RC4-128")
+    out = io.BytesIO()
+    writer.write(out)
+
+    with pytest.raises(Unreadable, match="an encrypted PDF"):
+        text_of("a.pdf", out.getvalue())
 
 
 def test_broken_html_ends() -> None:

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
+from pathlib import Path
 
 import attrs
 import pytest
 import trio
 
 from tests.documents.counting import Counting
-from trouper.actors.chunking import Chunking
+from trouper.actors.chunking import Chunk, Chunking
 from trouper.actors.documents import CountDocuments, DocumentIndexed, IndexDocuments, IndexingBegun, SearchDocuments
+from trouper.actors.protocols import NewDocument, ReadDocument
 from trouper.adapters.document_files import DocumentFiles
+from trouper.adapters.store_documents import SqliteDocumentStore
 from trouper.runtime import ActorCrashed, BadRequest, DocumentsFailed, DocumentsRefused, LLMError, ModelUnavailable
 from trouper.testing import When, crash, wait_incarnation
 
@@ -205,6 +210,56 @@ async def test_a_path_that_is_not_there_is_refused_and_nothing_is_indexed(opened
     assert counts.files == 0
 
 
+@pytest.mark.parametrize("gone", ["docs", "notes.txt", "."])
+async def test_what_is_named_and_has_vanished_is_forgotten(opened, tree, gone: str) -> None:
+    """Who names a directory that is gone wants its passages gone too; the parent may be far too large to name."""
+    async with opened() as (documents, _, store, _):
+        before = await documents.ask(IndexDocuments((str(tree),)))
+        (tree / gone).rename(tree.parent / "elsewhere")
+        report = await documents.ask(IndexDocuments((str(tree / gone),)))
+        left = await store.known()
+        with pytest.raises(DocumentsRefused, match="no such file"):  # now nothing is known of it
+            await documents.ask(IndexDocuments((str(tree / gone),)))
+
+    assert report.removed == {"docs": 2, "notes.txt": 1, ".": before.indexed}[gone]
+    assert len(left) == before.indexed - report.removed
+    assert not [path for path in left if Path(path).is_relative_to(tree / gone)]
+
+
+async def test_odd_things_in_a_tree_are_passed_over_or_told_with_their_reason(opened, tree, monkeypatch) -> None:
+    (tree / "link.txt").symlink_to("notes.txt")
+    (tree / "loop").symlink_to(".")
+    (tree / "dangling").symlink_to("nowhere")
+    os.mkfifo(tree / "docs" / "pipe")
+    (tree / "docs" / "locked").mkdir()
+    os.close(os.open(os.fsencode(str(tree)) + b"/bad\xff.txt", os.O_CREAT | os.O_WRONLY))
+    opening = os.open
+
+    def refusing(path, flags, *rest, **more):
+        if path == "locked":  # chmod does not keep the super-user out, whom tests may run as
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), path)
+        return opening(path, flags, *rest, **more)
+
+    monkeypatch.setattr(os, "open", refusing)
+    async with opened() as (documents, *_):
+        report = await documents.ask(IndexDocuments((str(tree),)))
+
+    assert report.indexed == 4
+    assert {s.path.removeprefix(str(tree)): s.reason for s in report.skipped} == {
+        "/bad\N{REPLACEMENT CHARACTER}.txt": "its name is not UTF-8",
+        "/docs/locked": "permission denied",
+        "/docs/pipe": "not a regular file",
+        "/logo.png": "binary",
+    }
+
+
+@pytest.mark.parametrize("path", ["with\0nul", "half \ud800", "~nobody-of-that-name/x"])
+async def test_a_path_that_cannot_be_one_is_refused(opened, path: str) -> None:
+    async with opened() as (documents, *_):
+        with pytest.raises(DocumentsRefused, match="nothing was indexed"):
+            await documents.ask(IndexDocuments((path,)))
+
+
 async def test_progress_is_told_for_every_file(opened, tree) -> None:
     async with opened() as (documents, _, _, system):
         with system.events() as events:
@@ -251,6 +306,50 @@ async def test_a_store_that_cannot_be_opened_is_a_typed_error(opened, tree, tmp_
             await documents.ask(SearchDocuments("x"))
         with pytest.raises(DocumentsFailed):
             await documents.ask(IndexDocuments((str(tree),)))
+
+
+def new_document(path: str, *texts: str, vector: bytes | None = None) -> NewDocument:
+    read = ReadDocument(path=path, digest=b"d", size=1, changed=1, text="", shape="prose", recipe="r")
+    pieces = [Chunk(text=text, start=0, end=1, first_line=1, last_line=1) for text in texts]
+    return NewDocument(document=read, recipe="r", embedder="e", pieces=tuple((piece, vector) for piece in pieces))
+
+
+async def test_a_file_is_replaced_with_all_its_passages_or_not_at_all(tmp_path) -> None:
+    store = SqliteDocumentStore(tmp_path / "d.sqlite")
+    await store.replace([new_document("/a", "old words"), new_document("/b", "other words")])
+    with pytest.raises(DocumentsFailed):
+        await store.replace([new_document("/b", "newer"), new_document("/a", "new words", "half \ud800")])
+    found = await store.passages([number for number, _ in await store.matching("old other new newer words", 9)])
+    await store.aclose()
+
+    assert sorted(row.text for row in found) == ["old words", "other words"]
+
+
+async def test_only_vectors_that_a_query_compares_with_are_given(tmp_path) -> None:
+    """The model behind an address may change under the same name."""
+    store = SqliteDocumentStore(tmp_path / "d.sqlite")
+    await store.replace(
+        [
+            new_document("/a", "one", vector=b"\0" * 8),
+            new_document("/b", "two", vector=b"\0" * 12),
+            new_document("/c", "three"),
+        ]
+    )
+    short, long, none = await store.vectors("e", 2), await store.vectors("e", 3), await store.vectors("f", 2)
+    await store.aclose()
+
+    assert [len(vector) for vector in short[1]] == [8]
+    assert [len(vector) for vector in long[1]] == [12]
+    assert (len(short[0]), len(long[0]), len(none[0])) == (1, 1, 0)
+
+
+async def test_the_files_of_memory_and_index_are_no_documents(tree) -> None:
+    for name in ("m.sqlite", "m.sqlite-wal", "m.sqlite-shm", "m.sqlite.md"):
+        (tree / name).write_text("text")
+    found = await DocumentFiles(apart=(tree / "m.sqlite",)).find((str(tree),))
+
+    assert [Path(file.path).name for file in found.files if "m.sqlite" in file.path] == ["m.sqlite.md"]
+    assert [Path(file.path).name for file in found.skipped] == []
 
 
 def test_reports_are_plain_data() -> None:

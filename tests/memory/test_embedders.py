@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import random
 import socket
 import struct
 import subprocess
@@ -12,7 +14,9 @@ from pathlib import Path
 import pytest
 import trio
 
+from trouper.actors.protocols import PreparedEmbedder
 from trouper.actors.vectors import fault_of
+from trouper.adapters import embed_wordllama
 from trouper.adapters.config_model import Config, Embeddings, Llm
 from trouper.adapters.config_rules import Secret
 from trouper.adapters.embed_choice import choose_embedder
@@ -243,3 +247,57 @@ def test_an_endpoint_that_is_wanted_and_missing_is_a_mistake_of_the_configuratio
 
 def test_a_named_model_that_is_not_used_is_said_so() -> None:
     assert "no endpoint" in choose_embedder(Config(embeddings=Embeddings(model="m"))).why
+
+
+@pytest.mark.io
+def test_the_tokenizer_made_from_parts_is_the_one_of_the_file() -> None:
+    """Odd texts, random ones, and all of its own pieces give the same numbers."""
+    from tokenizers import Tokenizer
+
+    file = wordllama_folder() / embed_wordllama._TOKENIZER
+    ours, theirs = embed_wordllama._tokenizer(file), Tokenizer.from_file(str(file))
+    rng = random.Random(1)
+    anything = ["".join(chr(rng.choice((rng.randrange(32, 127), rng.randrange(1, 0xD7FF)))) for _ in range(60))] * 40
+    words = rng.sample(sorted(theirs.get_vocab()), 400)
+    odd = [
+        "",
+        " ",
+        "  two",
+        "\n\t",
+        "<s>",
+        "</s> <unk>",
+        "<0x0A>",
+        "\u2581",
+        "a" * 300,
+        "e\u0301",
+        "\U0001f937",
+        "\0",
+        "1234,5",
+    ]
+    for text in [*odd, *anything, *words, " ".join(words)]:
+        for special in (False, True):
+            given, wanted = (t.encode(text, add_special_tokens=special) for t in (ours, theirs))
+            assert (given.ids, given.tokens, given.offsets) == (wanted.ids, wanted.tokens, wanted.offsets)
+    assert json.loads(ours.to_str()) == json.loads(theirs.to_str())
+
+
+@pytest.mark.io
+def test_a_tokenizer_of_another_kind_is_read_as_it_is(tmp_path: Path) -> None:
+    from tokenizers import Tokenizer, models
+
+    file = tmp_path / "words.json"
+    Tokenizer(models.WordLevel({"yes": 0, "?": 1}, "?")).save(str(file))
+
+    assert embed_wordllama._tokenizer(file).encode("yes").ids == [0]
+
+
+@pytest.mark.io
+async def test_what_was_prepared_is_there_when_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    embedder = WordLlamaEmbedder()
+    await embedder.prepare()
+    monkeypatch.setattr(embed_wordllama, "_load", None)
+    await embedder.prepare()
+
+    assert [fault_of(v, embedder.dim) for v in await embedder.embed(["one fact"])] == [None]
+    assert isinstance(embedder, PreparedEmbedder)
+    assert not isinstance(HashEmbedder(), PreparedEmbedder)

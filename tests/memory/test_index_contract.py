@@ -278,7 +278,7 @@ def test_half_precision_is_close_and_as_exact_as_it_can_be() -> None:
     index, exact = FaissIndex(DIM), FaissIndex(DIM, "flat")
     vectors = clustered(500)
     exact.add(range(500), vectors)
-    index._fill("fp16", list(range(500)), rows(vectors, DIM))
+    index._fill("fp16", np.arange(500), rows(vectors, DIM))
 
     assert index.kind == "fp16"
     queries = clustered(30, seed=3)

@@ -12,6 +12,7 @@ import trio
 
 from trouper.actors.batcher import EmbeddingBatcher
 from trouper.actors.memory import Forget, Memory, MemoryCount, MemoryDefaults, Recall, Remember
+from trouper.actors.memory_conversation import KeepTurn, ReadConversation, SetProfile
 from trouper.actors.memory_data import NewMemory
 from trouper.actors.memory_messages import MOST_CHARACTERS, MOST_QUERY, MOST_TEXTS
 from trouper.adapters.embed_hash import HashEmbedder, hash_vector
@@ -448,6 +449,21 @@ async def test_recalls_run_beside_each_other(autojump_clock) -> None:
         (Remember(("a",), {"x": math.inf}), "metadata"),
         (Forget(("1",)), "not the id"),
         (Forget((True,)), "not the id"),
+        (Recall("q", namespace="\ud800"), "half a character"),
+        (Recall("q", tags=("\ud800",)), "half a character"),
+        (Recall("q", kinds=(7,)), "no text"),
+        (Recall("q", where={"\ud800": 1}), "half a character"),
+        (Recall("q", where={"a": ["\ud800"]}), "half a character"),
+        (Recall("q", where={"a": 2**63}), "64 bits"),
+        (Recall("q", where={"a": -(10**400)}), "64 bits"),
+        (Remember(("a",), near_duplicates="drop"), "near_duplicates"),
+        (Remember(("a",), distinct="\ud800"), "half a character"),
+        (Remember(("a",), distinct=7), "no text"),
+        (KeepTurn(conversation="\ud800", speaker="s", text="t"), "half a character"),
+        (KeepTurn(conversation="c", speaker="s", text="t", key="\ud800"), "half a character"),
+        (ReadConversation(conversation="\ud800"), "half a character"),
+        (SetProfile(entries={"city": "Oslo", "\ud800": "x"}), "half a character"),
+        (SetProfile(entries={"city": "Oslo", "pet": "\ud800"}), "half a character"),
     ],
 )
 async def test_what_makes_no_sense_is_refused_before_anything_is_done(autojump_clock, message, why: str) -> None:

@@ -17,6 +17,8 @@ from trouper.actors.memory import NO_VECTORS, Memory, MemoryDefaults
 from trouper.actors.memory_data import MemoryFilter, MemoryRow, NewMemory
 from trouper.actors.memory_messages import EraseExpired, Forget, Recall, Remember, Supersede
 from trouper.actors.memory_ranking import DAY, Blend
+from trouper.actors.vectors import embedding_key
+from trouper.adapters.cache_memory import InMemoryEmbeddingCache
 from trouper.adapters.embed_hash import HashEmbedder, hash_vector
 from trouper.adapters.embed_none import NoEmbedder
 from trouper.adapters.index_numpy import NumpyIndex
@@ -24,6 +26,7 @@ from trouper.adapters.store_memory import InMemoryStore
 from trouper.runtime import MemoryRefused, ModelUnavailable, open_system
 
 DIM = 64
+TEXTS = ("tea", "bread", "rain")
 
 
 class Embedder(HashEmbedder):
@@ -109,6 +112,26 @@ async def test_tags_categories_and_metadata_filter_exactly(autojump_clock) -> No
         assert len(await contents(memories, "apple", where={"project": ["x", "y"]})) == 41
         assert await memories.forget(where={"project": "x"}) == 40
         assert len(await contents(memories, "apple")) == 2
+
+
+async def test_what_is_forgotten_loses_its_vector_in_the_cache_too(autojump_clock) -> None:
+    """A vector tells something of its text. Those of others, and of what has the same text elsewhere, may go too."""
+    async with open_system() as system:
+        stage, cache = Stage(), InMemoryEmbeddingCache()
+        await stage.store.add([NewMemory(content="tea", vector=hash_vector("tea", DIM), embedder="before")])
+        kept = {(name, text): embedding_key(name, text) for name in ("before", stage.embedder.name) for text in TEXTS}
+        await cache.put_many([(key, hash_vector(text, DIM)) for (_, text), key in kept.items()])
+        await system.spawn(lambda: EmbeddingBatcher(stage.embedder, cache=cache), name="batcher")
+        name = stage.embedder.name
+        memory = await system.spawn(lambda: Memory(stage.store, NumpyIndex, embedder=name, cache=cache), name="memory")
+        ids = await Memories(memory).remember(TEXTS)
+        assert await Memories(memory).forget(ids[:2]) == 2
+
+        left = dict(zip(kept, await cache.get_many(list(kept.values())), strict=True))
+        assert {(name, text) for (name, text), vector in left.items() if vector is not None} == {
+            ("before", TEXTS[2]),
+            (stage.embedder.name, TEXTS[2]),
+        }
 
 
 async def test_a_memory_is_found_until_it_expires_and_erased_after_that(autojump_clock) -> None:
@@ -209,6 +232,50 @@ async def test_a_near_duplicate_can_be_refused_and_then_nothing_is_stored(autoju
 
 
 # ------------------------------------------------------------------ ranking
+
+
+async def test_what_expires_while_it_is_looked_for_is_not_found(autojump_clock, monkeypatch) -> None:
+    """Who is meant was known a moment before; the rows are looked at once more."""
+    async with open_system() as system:
+        stage = await Stage().start(system)
+        await stage.memories.remember("a short note", ttl=50)
+        await stage.memories.remember("a long note")
+        find_words = stage.store.find_words
+
+        async def slowly(*given, **more):
+            found = await find_words(*given, **more)
+            stage.now += 100
+            return found
+
+        assert sorted(await contents(stage.memories, "note")) == ["a long note", "a short note"]
+        monkeypatch.setattr(stage.store, "find_words", slowly)
+
+        assert await contents(stage.memories, "note") == ["a long note"]
+
+
+async def test_an_attribute_that_is_erased_takes_all_that_was_believed_before_along(autojump_clock) -> None:
+    async with open_system() as system:
+        memories = (await Stage().start(system)).memories.of("anna")
+        for city in ("Oslo", "Bergen", None):
+            await memories.set_profile({"city": city})
+
+        assert [row async for row in memories.read(superseded=True)] == []
+
+
+@pytest.mark.parametrize("policy", ["merge", "refuse"])
+async def test_the_same_text_again_is_the_same_memory_and_no_near_duplicate(autojump_clock, policy) -> None:
+    """Who did not hear the answer says it again; that must not be refused, nor supersede anything."""
+    async with open_system() as system:
+        memories = (await Stage(near_duplicates=policy, near_threshold=0.9).start(system)).memories
+        (one,) = await memories.remember("the printer on floor two is from acme")
+        (two,) = await memories.remember("the printer on floor two is from acme!", near_duplicates="keep")
+        again = await memories.remember(["the printer on floor two is from acme", "tea at five", "tea at five"])
+
+        assert (again[0], again[1], again.near) == (one, again[2], ())
+        assert sorted(await contents(memories, "printer", k=2)) == sorted(
+            ["the printer on floor two is from acme", "the printer on floor two is from acme!"]
+        )
+        assert two != one
 
 
 async def test_shared_words_help_and_a_memory_that_vectors_miss_is_found(autojump_clock) -> None:

@@ -74,7 +74,7 @@ async def test_a_file_of_the_first_version_is_brought_over_whole(tmp_path: Path,
     ]
     assert await store.vectors("emb", 2, 0, 9) == [(1, VECTOR), (2, VECTOR), (3, VECTOR)]
     assert (await store.generation()).number == 7
-    assert [n for n, _ in await store.find_words("tea", 9, EVERYTHING)] == [1]
+    assert [n for n, _ in await store.find_words("tea", 9, await store.select(EVERYTHING))] == [1]
     assert await store.add([NewMemory(content="two"), NewMemory(content="new")]) == (2, 5)
 
 
@@ -167,7 +167,9 @@ async def test_no_file_holds_a_byte_of_what_was_forgotten(tmp_path: Path, how: s
         anna = memories.of("anna")
         (number,) = await anna.remember("the codeword is xylophone", {"secretive": "zanzibar"}, tags=["s"])
         await memories.of("anna").recall("xylophone")
-        (vector,) = (v for _, v in await SqliteMemoryStore(path).vectors_of("hash-ngrams", 384, [number]))
+        second = SqliteMemoryStore(path)
+        (vector,) = (v for _, v in await second.vectors_of("hash-ngrams", 384, [number]))
+        await second.aclose()
         assert holding(tmp_path, b"xylophone", vector)
     assert len(holding(tmp_path, vector)) == 2  # the database and the snapshot
     async with Opened(path) as memories:

@@ -177,6 +177,7 @@ async def test_texts_that_only_look_alike_are_two_memories(store) -> None:
         NewMemory(content="x", salience=math.nan),
         NewMemory(content="x", salience=True),
         NewMemory(content="x", half_life=0),
+        NewMemory(content="x", half_life=10**400),
         NewMemory(content="x", expires=math.inf),
         NewMemory(content="x", created="yesterday"),
     ],
@@ -195,6 +196,11 @@ async def test_a_bad_new_vector_is_refused(store) -> None:
         await store.set_vectors([(one, V2, "e"), (one, b"1", "e")])
     assert await vector_of(store, one) == V1
     assert await vector_of(store, one, "e") is None
+
+
+async def words(store, query: str, limit: int, meant: MemoryFilter) -> tuple[tuple[int, float], ...]:
+    """What shares words with `query`, among what is meant."""
+    return await store.find_words(query, limit, await store.select(meant))
 
 
 def every(**changes: object) -> MemoryFilter:
@@ -219,7 +225,7 @@ async def test_namespaces_do_not_see_each_other(clocked) -> None:
     assert await selected(store, MemoryFilter(namespace="bob")) == {ids[1]}
     assert await selected(store, MemoryFilter()) == set()
     assert await selected(store, every()) == {*ids}
-    assert await store.find_words("same", 9, MemoryFilter(namespace="bob")) == ((ids[1], 1.0),)
+    assert await words(store, "same", 9, MemoryFilter(namespace="bob")) == ((ids[1], 1.0),)
 
 
 async def test_the_same_text_told_apart_is_two_memories(store) -> None:
@@ -242,7 +248,7 @@ async def test_what_has_expired_is_not_meant_and_begins_anew(clocked) -> None:
     assert await selected(store, MemoryFilter()) == {long}
     assert await selected(store, MemoryFilter(dead=True)) == {short, long}
     assert await store.expired(9) == (short,)
-    assert await store.find_words("short", 9, MemoryFilter()) == ()
+    assert await words(store, "short", 9, MemoryFilter()) == ()
 
     assert await store.add([NewMemory(content="short", meta={"again": True})]) == (short,)
     (row_,) = await store.get([short])
@@ -260,7 +266,7 @@ async def test_what_is_superseded_is_kept_and_not_meant(store) -> None:
     assert await selected(store, MemoryFilter()) == {new}
     assert await selected(store, MemoryFilter(dead=True)) == {old, new}
     assert (await store.get([old]))[0].superseded_by == new
-    assert [n for n, _ in await store.find_words("capital", 9, MemoryFilter())] == [new]
+    assert [n for n, _ in await words(store, "capital", 9, MemoryFilter())] == [new]
     for ids, by in (([other], row("x")), ([999], row("x")), ([new], row("the capital is Berlin")), ([new], row(""))):
         before = await store.generation()
         with pytest.raises(MemoryRefused):
@@ -319,17 +325,17 @@ async def test_words_are_found_by_their_stem_the_rare_ones_first(store) -> None:
     await store.add([row(f"the weather report number {n}") for n in range(30)])
     (rare,) = await store.add([row("Two zebras were reported near the cafe in Zürich")])
 
-    (best, share), *others = await store.find_words("What did the report say about zebra?", 9, MemoryFilter())
+    (best, share), *others = await words(store, "What did the report say about zebra?", 9, MemoryFilter())
     assert best == rare
     assert len(others) == 8
     assert all(0 < score < share <= 1 for _, score in others)
-    assert [n for n, _ in await store.find_words("ZURICH café", 9, MemoryFilter())] == [rare]
+    assert [n for n, _ in await words(store, "ZURICH café", 9, MemoryFilter())] == [rare]
     for query in ("", "  ", "...", "unknown", '"', "AND", "NEAR(", "zeb*", "content:zebra OR", "-"):
-        found = await store.find_words(query, 9, MemoryFilter())
+        found = await words(store, query, 9, MemoryFilter())
         assert [n for n, _ in found] in ([], [rare])
     await store.delete([rare])
-    assert await store.find_words("zebra", 9, MemoryFilter()) == ()
-    assert await store.find_words("report", 0, MemoryFilter()) == ()
+    assert await words(store, "zebra", 9, MemoryFilter()) == ()
+    assert await words(store, "report", 0, MemoryFilter()) == ()
 
 
 async def test_uses_are_counted_and_change_nothing_else(clocked) -> None:
@@ -530,11 +536,11 @@ async def test_damage_is_told_and_never_believed(opened, path: Path) -> None:
     """Flip one byte anywhere: every row, vector and word that is still given is as it was stored."""
 
     async def look(store) -> tuple[object, ...]:
-        found = {word: await store.find_words(word, 99, MemoryFilter()) for word in ("zebra7", "number", "abc7")}
+        found = {word: await words(store, word, 99, MemoryFilter()) for word in ("zebra7", "number", "abc7")}
         return await everything(store), await store.vectors("emb", 2, 0, 99), found
 
     store = opened()
-    await store.add([row(f"memory number {n} is about zebra{n} {f'abc{n} ' * 30}", V1, n=n) for n in range(60)])
+    await store.add([row(f"memory number {n} is about zebra{n} {f'abc{n} ' * 30}", V1, n=n) for n in range(90)])
     expected = await look(store)
     assert len(expected[2]["zebra7"]) == 1
     await store.aclose()

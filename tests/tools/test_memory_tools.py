@@ -13,6 +13,8 @@ class Kept:
     id: int
     content: str
     score: float = 0.5
+    category: str = "fact"
+    created: float = 1_795_424_904.7
 
 
 class Store:
@@ -57,7 +59,8 @@ async def test_a_fact_is_kept_and_found(tools, store):
     found = await call(tools["recall"], query="which editor")
 
     assert stored == {"ids": [1], "stored": 1, "texts": ["my favourite editor is vim"]}
-    assert found["memories"] == [{"id": 1, "content": "my favourite editor is vim", "score": 0.5}]
+    from_where = {"category": "fact", "created": "2026-11-23"}
+    assert found["memories"] == [{"id": 1, "content": "my favourite editor is vim", "score": 0.5, **from_where}]
     assert (found["count"], found["text"]) == (1, "my favourite editor is vim")
     assert (await tools["remember"].verify({}, stored, None)).verdict == "ok"
     assert (await tools["recall"].verify({}, found, None)).verdict == "ok"
@@ -132,6 +135,7 @@ async def test_nothing_found_is_said_and_not_verified(tools):
         "memories": [],
         "count": 0,
         "text": "nothing is remembered about birthday",
+        "untrusted": True,
     }
     assert (await tools["recall"].verify({}, found, None)).verdict == "unverifiable"
 
