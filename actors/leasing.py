@@ -15,9 +15,9 @@ can still be given back, and asking again reserves once.
 
 from __future__ import annotations
 
-import functools
 import logging
 import math
+from collections.abc import Iterable
 from types import TracebackType
 from typing import Self
 
@@ -37,6 +37,7 @@ from trouper.runtime import (
     ModelTimeout,
     ModelUnavailable,
     RateLimited,
+    RateTray,
     Ref,
     Report,
     Seconds,
@@ -55,6 +56,12 @@ TRIES = 3
 
 GIVE_BACK_BOUND: Seconds = 1.0
 """How long a caller that was cancelled with the question on its way waits for room in the limiter's mailbox."""
+
+MOST_TRAYS = 64
+"""Of so many limiters the trays are known at once."""
+
+_trays: dict[Ref[Actor], RateTray] = {}
+"""By their first answers, until they stop: who knows the tray can stand in line without asking."""
 
 OVERLOADED = frozenset({500, 502, 503, 504, 529})
 """By which a server says that it cannot cope."""
@@ -109,7 +116,7 @@ class ReadTray(Tell):
 
 
 # ---------------------------------------------------------------- the lease
-_settled = maker(Report, "turn_id", "fate", "used_tokens", "limits")
+_settled = maker(Report, "turn_id", "fate", "used_tokens", "limits", "scope")
 
 
 class Lease:
@@ -151,7 +158,14 @@ class Lease:
         Also for a request that was broken off after it was sent, because the server may have done all of its work.
         `limits` is what the answer's headers said.
         """
-        self._report(_settled(self._turn.id, "settled", used_tokens, limits))
+        turn = self._turn
+        tray = turn.tray
+        if self._reported or tray is None:
+            return
+        self._reported = True
+        tray.entries.append(_settled(turn.id, "settled", used_tokens, limits, turn.scope))
+        if tray.hopeful and not tray.roused:
+            self._rouse(tray)
 
     def failed(self, error: LLMError) -> None:
         """The request failed.
@@ -159,11 +173,11 @@ class Lease:
         A 429 holds back every caller of the scope for as long as the server says; time-outs and 503s lower the number
         of calls under way; what was refused before it was worked on is not charged as tokens.
         """
-        self._report(_fate_of(self.id, error))
+        self._report(_fate_of(self._turn, error))
 
     def give_back(self) -> None:
         """The request was never sent: nothing of it remains."""
-        self._report(Report(self.id, "given_back"))
+        self._report(Report(self._turn.id, "given_back", scope=self._turn.scope))
 
     def __enter__(self) -> Self:
         return self
@@ -183,21 +197,26 @@ class Lease:
         if self._reported or tray is None:
             return
         self._reported = True
-        tray.reports.append(report)
-        if tray.wanted:
-            tray.wanted = False
-            try:
-                self._limiter.tell_nowait(ReadTray())
-            except ActorError as error:  # full: whoever fills it has the tray read; stopped: nobody waits any more
-                log.debug("[LIMITER] not roused: %s", error)
+        tray.entries.append(report)
+        if tray.wanted and not tray.roused:
+            self._rouse(tray)
+
+    def _rouse(self, tray: RateTray) -> None:
+        try:
+            self._limiter.tell_nowait(ReadTray())
+            tray.roused = True
+        except ActorError as error:  # full: whoever fills it has the tray read; stopped: nobody waits any more
+            log.debug("[LIMITER] not roused: %s", error)
 
 
-def _fate_of(lease_id: str, error: LLMError) -> Report:
+def _fate_of(turn: Turn, error: LLMError) -> Report:
+    name, scope = turn.id, turn.scope
     if isinstance(error, RateLimited) and error.status is not None:
-        return Report(lease_id, "declined", None, error.limits, error.retry_after)
+        return Report(name, "declined", None, error.limits, error.retry_after, scope=scope)
     if isinstance(error, ModelTimeout) or (isinstance(error, ModelUnavailable) and error.status in OVERLOADED):
-        return Report(lease_id, "overloaded", limits=error.limits)
-    return Report(lease_id, "failed", limits=error.limits, charged=not isinstance(error, AuthFailed | BadRequest))
+        return Report(name, "overloaded", None, error.limits, error.retry_after, scope=scope)
+    worked_on = not isinstance(error, AuthFailed | BadRequest)
+    return Report(name, "failed", limits=error.limits, charged=worked_on, scope=scope)
 
 
 # ---------------------------------------------------------------- taking one
@@ -220,16 +239,26 @@ async def take_lease(
         ModelUnavailable: the limiter does not answer.
     """
     turn: Turn | None = None
-    question = _acquire(lease_id, tokens, scope, priority, deadline)
+    tray = _trays.get(limiter)
     try:
-        try:
-            turn = await limiter.ask(question)
-        except ActorError as error:
-            turn = await _ask_again(limiter, question, error)
+        if tray is not None:
+            turn = tray.join(lease_id, tokens, trio.current_time(), scope, priority, deadline)
+        if turn is None:
+            question = _acquire(lease_id, tokens, scope, priority, deadline)
+            try:
+                turn = await limiter.ask(question)
+            except ActorError as error:
+                turn = await _ask_again(limiter, question, error)
+            if turn.tray is not None and turn.tray is not tray:
+                _remember(limiter, turn.tray)
         if turn.state == "waiting":
             if turn.at > deadline:
                 raise _too_late(turn)
-            await _sleep_until_woken(turn)  # the limiter sees to the deadline
+            # Trio's own trap, as the kernel's asks use it, and nothing made for it: with ten thousand callers asleep
+            # whatever each of them holds is walked through by the garbage collector again and again.
+            turn.waiter = task = trio.lowlevel.current_task()
+            task.custom_sleep_data = turn
+            await trio.lowlevel.wait_task_rescheduled(_give_up)  # the limiter sees to the deadline
         if turn.state == "refused":
             raise _refusal(limiter, turn)
     except BudgetExceeded as error:
@@ -243,26 +272,33 @@ async def take_lease(
     return Lease(limiter, turn, scope)
 
 
-async def _sleep_until_woken(turn: Turn) -> None:
-    """Trio's own trap, as the kernel's asks use it: an event and its queue would be half of the whole lease.
-
-    Nothing is made for it but one partial: with ten thousand callers asleep, whatever each of them holds is walked
-    through by the garbage collector again and again.
-    """
-    turn.waiter = trio.lowlevel.current_task()
-    await trio.lowlevel.wait_task_rescheduled(functools.partial(_abandon, turn))
-
-
-def _abandon(turn: Turn, _: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
-    turn.waiter = None
+def _give_up(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
     return trio.lowlevel.Abort.SUCCEEDED
 
 
-def wake(turn: Turn) -> None:
-    """Let the caller go on that sleeps for this turn, if there is one. For the limiter."""
-    task, turn.waiter = turn.waiter, None
-    if isinstance(task, trio.lowlevel.Task):
-        trio.lowlevel.reschedule(task)
+def wake(turns: Iterable[Turn]) -> None:
+    """Let the callers go on that sleep for these turns. For the limiter.
+
+    One that was cancelled does not sleep any more: trio takes what it slept for out of its task when it wakes it.
+    """
+    reschedule = trio.lowlevel.reschedule
+    for turn in turns:
+        task, turn.waiter = turn.waiter, None
+        if task is not None and task.custom_sleep_data is turn:
+            reschedule(task)
+
+
+def _remember(limiter: Ref[Actor], tray: RateTray) -> None:
+    if len(_trays) >= MOST_TRAYS:  # those of limiters that were killed
+        _trays.clear()
+    _trays[limiter] = tray
+
+
+def forget_tray(tray: RateTray) -> None:
+    """Its limiter stops: whoever comes asks, and is told so."""
+    for ref, known in tuple(_trays.items()):
+        if known is tray:
+            _trays.pop(ref, None)
 
 
 async def _ask_again(limiter: Ref[Actor], message: Acquire, error: ActorError) -> Turn:

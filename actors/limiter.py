@@ -28,6 +28,7 @@ from trouper.runtime import (
     ModelUnavailable,
     OnCancel,
     RateBooks,
+    RateLine,
     Report,
     Seconds,
     Timer,
@@ -36,7 +37,18 @@ from trouper.runtime import (
     handler,
 )
 
-from .leasing import Acquire, GiveBack, PushBack, ReadTray, Settle, give_back, take_lease, tell_limiter, wake
+from .leasing import (
+    Acquire,
+    GiveBack,
+    PushBack,
+    ReadTray,
+    Settle,
+    forget_tray,
+    give_back,
+    take_lease,
+    tell_limiter,
+    wake,
+)
 from .protocols import SpendLog, Spent
 
 __all__ = [
@@ -115,6 +127,9 @@ class Limiter(Actor):
         self._now = now
         self._acquired = self._settled = self._given_back = self._push_backs = self._refused = self._failed = 0
         self._due: dict[str, Seconds] = {}
+        """The scopes in which somebody waits, and when to look there again."""
+        self._hopeful: set[str] = set()
+        """Those of them where a report may let somebody go sooner."""
         self._timer: Timer | None = None
         self._timer_at: Seconds = math.inf
         self._said_at: Seconds = -math.inf
@@ -127,16 +142,21 @@ class Limiter(Actor):
         if self._spend is not None and not self._books.remembers:
             self._remember(self._spend.load(), now)
             self._books.remembers = True
-        _wake(turn for turn in self._books.turns() if turn.state == "granted")
+        wake(turn for turn in self._books.turns() if turn.state == "granted")
         self._work(now, everything=True)
 
     async def on_stop(self, reason: ExitReason) -> None:
         """Whoever waits is told that nobody will serve it; after a crash the next incarnation does."""
-        if self._books is None or reason.kind is ExitKind.CRASHED:
+        if self._books is None:
             return
+        self._books.tray.close()
+        forget_tray(self._books.tray)
+        if reason.kind is ExitKind.CRASHED:
+            return
+        self._read_tray(self._now())
         error = ModelUnavailable("it has stopped")
         for _, bucket in self._books.buckets():
-            _wake(bucket.refuse_waiting(error))
+            wake(bucket.refuse_waiting(error))
 
     # ------------------------------------------------------------ messages
     @handler(inline=True, raises=(BudgetExceeded,))
@@ -146,13 +166,13 @@ class Limiter(Actor):
         Raises:
             BudgetExceeded: the request alone is larger than a minute allows; nothing was reserved.
         """
-        now = self._now()
-        bucket = None if self._books is None else self._books.bucket(message.scope, now)
+        now, scope = self._now(), message.scope
+        bucket = None if self._books is None else self._books.bucket(scope, now)
         if self._books is None or bucket is None:
             self._acquired += 1
             priority, deadline = message.priority, message.deadline
-            return Turn(message.lease_id, message.tokens, priority, now, deadline, now, "granted")
-        read = self._read_tray(now)
+            return Turn(message.lease_id, message.tokens, priority, now, deadline, now, scope, state="granted")
+        read = bool(self._books.tray.entries) and self._read_tray(now)
         try:
             turn = bucket.ask(
                 message.lease_id, message.tokens, now, priority=message.priority, deadline=message.deadline
@@ -163,12 +183,20 @@ class Limiter(Actor):
                 self._work(now, everything=True)
             raise
         self._acquired += 1
-        turn.tray = self._books.tray
-        if read:
+        turn.scope, turn.tray = scope, self._books.tray
+        if not self._due:  # nobody waits but this one
+            self._serve(scope, bucket, now)
+            if self._due:
+                self._set_timer(now)
+        elif read:
             self._work(now, everything=True)
-        elif bucket.waiting == 1 or message.scope not in self._due:
-            self._serve(message.scope, bucket, now)
+        elif scope not in self._due or bucket.is_next(turn):
+            self._serve(scope, bucket, now)
             self._set_timer(now)
+        else:
+            line = self._books.tray.lines[scope]
+            if line.places <= 0:  # as many as might have come in between
+                bucket.show(line, now, self._due[scope])
         return turn
 
     @handler
@@ -220,7 +248,7 @@ class Limiter(Actor):
         if self._books is None:
             self._count(report)
             return
-        self._books.tray.reports.append(report)
+        self._books.tray.entries.append(report)
         self._work(self._now(), everything=True)
 
     def _work(self, now: Seconds, *, everything: bool = False) -> None:
@@ -239,34 +267,72 @@ class Limiter(Actor):
         self._set_timer(now)
 
     def _read_tray(self, now: Seconds) -> bool:
+        """Whether there was a report: those who have only joined a line are behind others."""
         books = self._books
-        if books is None or not books.tray.reports:
+        if books is None:
             return False
-        reports = books.tray.reports
-        while reports:
-            report = reports.popleft()
-            self._count(report)
-            scope = books.report(report, now)
-            if scope is not None and report.fate in {"declined", "overloaded"}:
-                self._tell(scope, report, now)
-        return True
+        books.tray.roused = False
+        entries, reports = books.tray.entries, False
+        scope: str | None = None
+        bucket: TokenBucket | None = None
+        while entries:
+            entry = entries.popleft()
+            if entry.scope != scope or bucket is None:
+                scope = entry.scope
+                bucket = books.known(scope)
+            if isinstance(entry, Turn):
+                self._join(entry, bucket or books.bucket(entry.scope, now), now)
+                continue
+            reports = True
+            if bucket is not None and entry.fate == "settled":
+                self._settled += 1
+                bucket.settle(entry.turn_id, entry.used_tokens, now, entry.limits)
+                continue
+            self._count(entry)
+            where = books.report(entry, now)
+            if where is not None and entry.fate in {"declined", "overloaded"}:
+                self._tell(where, entry, now)
+        return reports
+
+    def _join(self, turn: Turn, bucket: TokenBucket | None, now: Seconds) -> None:
+        self._acquired += 1
+        if bucket is None:  # there were limits when it came
+            turn.state = "granted"
+        else:
+            bucket.join(turn, now)
+        if turn.state != "waiting":
+            wake((turn,))
 
     def _serve(self, scope: str, bucket: TokenBucket, now: Seconds) -> None:
+        """Let go who may, and say for those who come how it stands."""
         served = bucket.serve(now)
         if served:
             if self._spend is not None:
                 granted = [turn.tokens for turn in served if turn.state == "granted"]
                 self._spend.note((Spent(scope=scope, requests=len(granted), tokens=sum(granted)),))
             self._refused += sum(turn.state == "refused" for turn in served)
-            _wake(served)
-        if bucket.waiting:
-            self._due[scope] = bucket.next_at(now)
-        else:
+            wake(served)
+        lines = self._books.tray.lines if self._books is not None else {}
+        line = lines.get(scope)
+        if not bucket.waiting:
             self._due.pop(scope, None)
+            self._hopeful.discard(scope)
+            if line is not None:
+                line.places = 0
+            return
+        self._due[scope] = at = bucket.look_at(now)
+        if bucket.timed:
+            self._hopeful.discard(scope)
+        else:
+            self._hopeful.add(scope)
+        if line is None:
+            line = lines[scope] = RateLine()
+        bucket.show(line, now, at)
 
     def _set_timer(self, now: Seconds) -> None:
         assert self._books is not None  # noqa: S101 - whoever serves has books
-        self._books.tray.wanted = bool(self._due)
+        tray = self._books.tray
+        tray.wanted, tray.hopeful = bool(self._due), bool(self._hopeful)
         at = min(self._due.values(), default=math.inf)
         if at == self._timer_at and at > now:
             return
@@ -312,8 +378,3 @@ class Limiter(Actor):
             bucket = self._books.bucket(spend.scope, now)
             if bucket is not None:
                 bucket.spent(spend.tokens, now - max(0.0, spend.age), spend.requests)
-
-
-def _wake(turns: Iterable[Turn]) -> None:
-    for turn in turns:
-        wake(turn)

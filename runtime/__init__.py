@@ -101,6 +101,7 @@ from ._plan_schema import plan_schema
 from ._plan_stream import PlanStream
 from ._rate_books import RateBooks
 from ._rate_limits import Limits
+from ._rate_line import RateLine, RateTray
 from ._rate_queue import Turn
 from ._rate_reports import Report
 from ._rate_statistics import BucketStatistics
@@ -234,6 +235,8 @@ __all__ = [
     "PlanningError",
     "RateBooks",
     "RateLimited",
+    "RateLine",
+    "RateTray",
     "ReadySet",
     "Record",
     "Ref",

@@ -20,65 +20,41 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 
-import attrs
-
 from ._clock import Seconds
-from ._concurrency import Concurrency
 from ._errors import RateLimited
-from ._rate_lessons import Lessons
+from ._rate_laws import TIMED, RateLaws
 from ._rate_limits import Limits, too_large
-from ._rate_pace import Pace
-from ._rate_queue import Priority, Turn, TurnQueue
+from ._rate_line import GRACE, RateLine
+from ._rate_queue import Priority, Turn
 from ._rate_reports import Report
-from ._rate_server import FRESH, ServerView
-from ._rate_statistics import Blocked, BucketStatistics
-from ._rate_window import WINDOW, Window
+from ._rate_statistics import BucketStatistics
 from ._server_limits import ServerLimits
 
 MAX_PUSH_BACK: Seconds = 120.0
 """The longest wait that one answer of a server can impose on everybody."""
 
-LEASE_LIFE: Seconds = 900.0
-"""A call that nobody has reported on for so long is no longer counted as being under way."""
-
 MOST_OPEN = 10_000
 """So many turns may be open before those are looked for that nobody will report on."""
+
+MOST_USED = 10**12
+"""Tokens of one call: a model that says more has lost count."""
 
 FIRST_PAUSE: Seconds = 0.5
 """After a refusal that names no wait; doubled with each further one in a row."""
 
 LONGEST_PAUSE: Seconds = 15.0
 
-LOOK_AGAIN: Seconds = 1.0
-
-BREATH: Seconds = 0.01
-"""Between two looks at the same thing."""
-
-_TIMED: frozenset[Blocked] = frozenset({"pause", "pace"})
-"""Those that nothing but time ends, whoever is the head."""
+FEWEST = 8
+"""So many have to wait before others may stand behind them without asking: for fewer it is not worth its cost."""
 
 
-class TokenBucket:
+class TokenBucket(RateLaws):
     """The turns of one scope under `limits`."""
 
     def __init__(self, limits: Limits) -> None:
-        self.limits: Limits = limits
-        self._rpm, self._tpm = limits.safe_rpm, limits.safe_tpm
-        self._spare = limits.rpm - self._rpm, limits.tpm - self._tpm
-        self._window = Window()
-        self._pace = Pace(self._rpm, self._tpm, limits.burst)
-        self._queue = TurnQueue(self._cost)
-        self._view = ServerView()
-        self._concurrency = Concurrency()
-        self._open: dict[str, Turn] = {}
+        super().__init__(limits)
         self._most_open = MOST_OPEN
-        self._in_flight = 0
-        self._ratio = 1.0
-        self._paused_until = -math.inf
         self._refusals, self._refused_at = 0, -math.inf
-        self._lessons = Lessons()
-        self._blocked: Blocked = ""
-        self._look_at = -math.inf
 
     # ------------------------------------------------------------ asking
     def ask(
@@ -104,38 +80,72 @@ class TokenBucket:
             raise ValueError(f"a request cannot need {tokens} tokens")
         if tokens > self._tpm:
             raise too_large(tokens, self._tpm, self.limits, self._view.limit_tokens)
+        window = self._window
+        if window.exit_at <= now:
+            window.forget(now)
+        turn = Turn(turn_id, tokens, priority, now, deadline, now)
+        if (
+            self._queue.count
+            or self._pace.ready_at > now
+            or window.requests >= self._rpm
+            or window.estimates + tokens > self._tpm
+            or not self._is_plain(now)
+        ):
+            turn.at = self._forecast(turn, now)
+        self._enter(turn, now)
+        return turn
+
+    def join(self, turn: Turn, now: Seconds) -> None:
+        """Put a turn into the queue that its caller has made: as `ask`, without the checks and the forecast."""
+        if turn.id not in self._open:
+            self._enter(turn, now)
+        else:
+            turn.state, turn.error = "refused", RuntimeError(f"two calls share the lease {turn.id!r}")
+            turn.tray = None  # a report by that name would be one on the other
+
+    def _enter(self, turn: Turn, now: Seconds) -> None:
         if len(self._open) >= self._most_open:
             self._lost_calls(now)
             self._most_open = max(MOST_OPEN, 2 * len(self._open))
-        turn = Turn(turn_id, tokens, priority, now, deadline, now)
-        self._window.forget(now)
-        turn.at = self._forecast(turn, now)
-        self._open[turn_id] = turn
+        self._open[turn.id] = turn
         self._queue.add(turn)
-        self._changed()
-        return turn
+        if self._blocked not in TIMED:
+            self._look_at = -math.inf
 
     def serve(self, now: Seconds) -> Sequence[Turn]:
         """Grant whatever may go now, in order; refuse what can never go, or too late. Both are returned."""
-        if now < self._look_at and now < self._queue.deadline and self._blocked in _TIMED:
+        queue = self._queue
+        if now < self._look_at and now < queue.deadline and self._blocked in TIMED:
             return ()
         self._look_at = -math.inf
-        self._window.forget(now)
+        window, pace = self._window, self._pace
+        if window.exit_at <= now:
+            window.forget(now)
         served: list[Turn] = []
-        if self._queue.deadline <= now:
-            served += self._queue.expire(now)
+        if queue.deadline <= now:
+            served += queue.expire(now)
             for late in served:
                 self._refuse(late, RateLimited("its turn has not come in time"))
-        while (turn := self._queue.head()) is not None:
-            at = self._when(turn, now)
-            if at > now:
-                self._look_at = at
-                break
-            self._queue.take(turn, now)
-            if turn.tokens > self._tpm:
-                self._refuse(turn, too_large(turn.tokens, self._tpm, self.limits, self._view.limit_tokens))
+        plain, estimated = self._is_plain(now), self._estimated(now)
+        while (turn := queue.head()) is not None:
+            tokens = turn.tokens
+            if not plain or (
+                pace.ready_at > now
+                or window.requests >= self._rpm
+                or (window.estimates if estimated else window.tokens) + tokens > self._tpm
+            ):
+                at = self._when(turn, now)
+                if at > now:
+                    self._look_at = at
+                    break
+            queue.take(turn, now)
+            if tokens > self._tpm:
+                self._refuse(turn, too_large(tokens, self._tpm, self.limits, self._view.limit_tokens))
             else:
-                self._grant(turn, now)
+                turn.state, turn.at = "granted", now
+                turn.slot = window.add(now, tokens)
+                pace.took(tokens, now)
+                self._in_flight += 1
             served.append(turn)
         else:
             self._blocked = ""
@@ -149,10 +159,26 @@ class TokenBucket:
         at = self._look_at if self._look_at > now else self._when(turn, now)
         return min(at, self._queue.deadline)
 
+    def look_at(self, now: Seconds) -> Seconds:
+        """`next_at`, or a moment later if many wait: so that some can go together, which costs each of them less."""
+        at = self.next_at(now)
+        if self._blocked == "pace" and self._queue.count >= FEWEST:
+            at = max(at, min(now + self._pace.patience, self._queue.deadline))
+        return at
+
     @property
     def waiting(self) -> int:
         """How many wait."""
-        return len(self._queue)
+        return self._queue.count
+
+    @property
+    def timed(self) -> bool:
+        """Whether only time lets the next one go: no answer that has come makes it sooner."""
+        return self._blocked in {"pause", "requests"} or (self._blocked == "pace" and not self._pace.paces_tokens)
+
+    def is_next(self, turn: Turn) -> bool:
+        """Whether it is the first of those that wait."""
+        return self._queue.head() is turn
 
     def knows(self, turn_id: str) -> bool:
         """Whether there is such a turn: it waits, or is under way."""
@@ -167,6 +193,19 @@ class TokenBucket:
         self._window.forget(now)
         return not self._open and not self._window.requests and self._paused_until <= now
 
+    def show(self, line: RateLine, now: Seconds, look_at: Seconds) -> None:
+        """Say for newcomers how it stands now; `look_at` is when it is served next."""
+        queue = self._queue
+        line.places = places = queue.count if queue.count >= FEWEST else 0
+        if places:
+            lanes = queue.lanes
+            line.interactive, line.background = lanes["interactive"].waiting > 0, lanes["background"].waiting > 0
+            line.tokens = tokens = lanes["interactive"].tokens + lanes["background"].tokens
+            line.largest = self._tpm
+            line.at = self._reach(places, tokens, now)
+            line.until = look_at + GRACE
+            line.latest = max(line.until, self._reach(2 * places, 2 * tokens, now))
+
     # ------------------------------------------------------------ what became of it
     def report(self, report: Report, now: Seconds) -> None:
         """What became of one request. Unknown, or reported on already: nothing happens."""
@@ -176,7 +215,7 @@ class TokenBucket:
         elif report.fate == "declined":
             self.declined(turn_id, now, retry_after=report.retry_after, limits=limits)
         elif report.fate == "overloaded":
-            self.overloaded(turn_id, now)
+            self.overloaded(turn_id, now, retry_after=report.retry_after)
         elif report.fate == "failed":
             self.failed(turn_id, now, charged=report.charged)
         else:
@@ -188,16 +227,20 @@ class TokenBucket:
         if turn is None:
             return
         self._refusals = 0
-        self._concurrency.answered(self._in_flight + 1)
+        if self._concurrency.limit != math.inf:
+            self._concurrency.answered(self._in_flight + 1)
         if used_tokens is not None and turn.slot is not None:
-            more = max(0, used_tokens) - turn.tokens
-            self._window.change(turn.slot, more, max(0, more))
-            if more > 0 or not self._estimated(now):
-                self._pace.gave_back(-more, 0)
-                if self._pace.paces_tokens:
-                    self._look_at = -math.inf
-            if turn.tokens:
-                self._ratio += 0.05 * (min(1.0, used_tokens / turn.tokens) - self._ratio)
+            tokens = turn.tokens
+            used = min(max(0, used_tokens), MOST_USED)
+            more = used - tokens
+            if more:
+                self._window.change(turn.slot, more, max(0, more))
+                if more > 0 or not self._estimated(now):
+                    self._pace.gave_back(-more, 0)
+                    if self._pace.paces_tokens:
+                        self._look_at = -math.inf
+            if tokens:
+                self._ratio += 0.05 * ((used / tokens if more < 0 else 1.0) - self._ratio)
         if limits is not None:
             self._hear(limits, turn, now)
 
@@ -218,13 +261,15 @@ class TokenBucket:
             self._lessons.crowded(turn.at, now)
             return
         overcharged = self.limits.charge == "auto" and not self._estimated(now) and self._window.estimates > self._tpm
-        self._lessons.refused(turn.at, now, self._pace, self.limits.burst, overcharged=overcharged)
+        self._lessons.refused(turn.at, now, self._pace, self.limits.burst, overcharged=overcharged, pause=retry_after)
         if retry_after is None and self.limits.adaptive_concurrency:
             self._concurrency.overloaded(turn.at, self._in_flight + 1, now)
 
-    def overloaded(self, turn_id: str, now: Seconds) -> None:
+    def overloaded(self, turn_id: str, now: Seconds, *, retry_after: Seconds | None = None) -> None:
         """It found no answer because the server was too slow or too busy; the estimate stands."""
         turn = self._end(turn_id, now)
+        if retry_after is not None:
+            self.push_back(retry_after, now)
         if turn is not None and self.limits.adaptive_concurrency:
             self._concurrency.overloaded(turn.at, self._in_flight + 1, now)
 
@@ -243,7 +288,8 @@ class TokenBucket:
             turn.state = "over"
             self._queue.withdraw(turn)
             del self._open[turn_id]
-            self._changed()
+            if self._blocked not in TIMED:
+                self._look_at = -math.inf
             return
         self._end(turn_id, now)
         if turn.slot is not None:
@@ -275,7 +321,7 @@ class TokenBucket:
         return BucketStatistics(
             requests=window.requests,
             tokens=window.estimates if self._estimated(now) else window.tokens,
-            waiting=len(self._queue),
+            waiting=self._queue.count,
             unsettled=self._in_flight,
             paused_for=max(0.0, self._paused_until - now),
             max_unsettled=None if limit == math.inf else int(limit),
@@ -284,112 +330,6 @@ class TokenBucket:
             blocked=self._blocked,
         )
 
-    # ------------------------------------------------------------ the laws
-    def _when(self, turn: Turn, now: Seconds) -> Seconds:
-        """When to look at the head of the queue again; `now` if it may go."""
-        if self._paused_until > now:
-            self._blocked = "pause"
-            return self._paused_until
-        at = self._pace.when(now)
-        if at > now:
-            self._blocked = "pace"
-            return at
-        if self._in_flight >= self._concurrency.limit and not self._lost_calls(now):
-            self._blocked = "concurrency"
-            return now + LOOK_AGAIN
-        window, share = self._window, self._lessons.share(now)
-        if window.requests >= self._rpm * share and window.requests:
-            self._blocked = "requests"
-        else:
-            held = window.estimates if self._estimated(now) else window.tokens
-            if held + turn.tokens <= self._tpm * share or held <= 0 or turn.tokens > self._tpm:
-                return self._when_the_server_agrees(turn, now)
-            self._blocked = "tokens"
-        return window.exit_at if share == 1.0 else min(window.exit_at, now + LOOK_AGAIN)
-
-    def _when_the_server_agrees(self, turn: Turn, now: Seconds) -> Seconds:
-        view, window = self._view, self._window
-        if now - view.heard_at >= WINDOW or turn.tokens > self._tpm:
-            return now
-        free = self._lessons.kept_free(now)
-        wanted = 1 + self._spare[0] + int(free * self._rpm), turn.tokens + self._spare[1] + int(free * self._tpm)
-        at = view.when(wanted, window.gone, window.left, now)
-        if at > now:
-            self._blocked = "server"
-            return max(now + BREATH, min(at, window.exit_at))
-        return at
-
-    def _estimated(self, now: Seconds) -> bool:
-        """Whether requests count as what was reserved, not as what they used."""
-        charge = self.limits.charge
-        if charge == "auto":
-            return now < self._lessons.estimates_until or now - self._view.heard_at > FRESH
-        return charge == "estimate"
-
-    def _forecast(self, turn: Turn, now: Seconds) -> Seconds:
-        """About when it will go, by what is known: what comes back makes it sooner, a refusal later."""
-        ahead, tokens_ahead = self._queue.ahead_of_next(turn.priority)
-        window, estimated = self._window, self._estimated(now)
-        held, wanted = window.estimates, tokens_ahead + turn.tokens
-        if not estimated:
-            held, wanted = window.tokens, int(wanted * self._ratio)
-        at = max(self._pace.after(ahead + 1, now), self._paused_until)
-        if window.requests + ahead + 1 > self._rpm:
-            at = max(at, window.room_for(ahead + 1, window.requests, self._rpm, now))
-        if held + wanted > self._tpm:
-            at = max(at, window.room_for(wanted, held, self._tpm, now))
-        return at
-
-    # ------------------------------------------------------------ the books
-    def _cost(self, turn: Turn) -> float:
-        return max(1.0 / self._rpm, turn.tokens / self._tpm)
-
-    def _grant(self, turn: Turn, now: Seconds) -> None:
-        turn.state, turn.at = "granted", now
-        turn.slot = self._window.add(now, turn.tokens)
-        self._pace.took(turn.tokens, now)
-        self._in_flight += 1
-
     def _refuse(self, turn: Turn, error: Exception) -> None:
         turn.state, turn.error = "refused", error
         self._open.pop(turn.id, None)
-
-    def _end(self, turn_id: str, now: Seconds) -> Turn | None:
-        """A turn that was granted is over; None if there is none."""
-        turn = self._open.get(turn_id)
-        if turn is None or turn.state != "granted":
-            return None
-        self._window.forget(now)
-        turn.state = "over"
-        del self._open[turn_id]
-        self._in_flight -= 1
-        self._changed()
-        return turn
-
-    def _changed(self) -> None:
-        """What is known of when to look again holds no more, unless it is a matter of time alone."""
-        if self._blocked not in _TIMED:
-            self._look_at = -math.inf
-
-    def _lost_calls(self, now: Seconds) -> bool:
-        """Write off the calls that nobody will report on any more; whether there is room by that."""
-        lost = [turn for turn in self._open.values() if turn.state == "granted" and turn.at < now - LEASE_LIFE]
-        for turn in lost:
-            self._end(turn.id, now)
-        return bool(lost) and self._concurrency.has_room(self._in_flight)
-
-    # ------------------------------------------------------------ what the server says
-    def _hear(self, limits: ServerLimits, turn: Turn, now: Seconds) -> bool:
-        view, own = self._view, self.limits
-        explained = view.hear(limits, turn, now, rpm=own.rpm, tpm=own.tpm)
-        rpm = min(own.rpm, view.limit_requests or own.rpm)
-        tpm = min(own.tpm, view.limit_tokens or own.tpm)
-        self._set_limits(attrs.evolve(own, rpm=rpm, tpm=tpm) if (rpm, tpm) != (own.rpm, own.tpm) else own)
-        return explained
-
-    def _set_limits(self, limits: Limits) -> None:
-        if (limits.safe_rpm, limits.safe_tpm) != (self._rpm, self._tpm):
-            self._rpm, self._tpm = limits.safe_rpm, limits.safe_tpm
-            self._spare = limits.rpm - self._rpm, limits.tpm - self._tpm
-            self._pace.set_rate(self._rpm, self._tpm)
-            self._look_at = -math.inf

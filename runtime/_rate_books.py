@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping
 from ._bucket import TokenBucket
 from ._clock import Seconds
 from ._rate_limits import Limits
+from ._rate_line import RateTray
 from ._rate_queue import Turn
-from ._rate_reports import Report, Tray
+from ._rate_reports import Report
 from ._rate_statistics import BucketStatistics, together
 
 MOST_SCOPES = 256
@@ -28,7 +29,7 @@ class RateBooks:
     def __init__(self, default: Limits | None, own: Mapping[str, Limits | None] | None = None) -> None:
         self.default: Limits | None = default
         self.own: Mapping[str, Limits | None] = dict(own or {})
-        self.tray: Tray = Tray()
+        self.tray: RateTray = RateTray()
         self._buckets: dict[str, TokenBucket] = {}
         self.remembers: bool = False
         """Whether what earlier processes spent is in it."""
@@ -62,11 +63,18 @@ class RateBooks:
 
     def report(self, report: Report, now: Seconds) -> str | None:
         """Put a report into the bucket that it belongs to, and give its scope; None if it is known already."""
-        for scope, bucket in self._buckets.items():
-            if bucket.knows(report.turn_id):
-                bucket.report(report, now)
-                return scope
-        return None
+        scope = report.scope
+        if scope is None:
+            scope = next((scope for scope, bucket in self._buckets.items() if bucket.knows(report.turn_id)), None)
+        bucket = None if scope is None else self._buckets.get(scope)
+        if bucket is None or not bucket.knows(report.turn_id):
+            return None
+        bucket.report(report, now)
+        return scope
+
+    def known(self, scope: str | None) -> TokenBucket | None:
+        """The bucket of that scope, if there is one already."""
+        return None if scope is None else self._buckets.get(scope)
 
     def turns(self) -> Iterator[Turn]:
         """Every turn that is not over."""
@@ -85,3 +93,4 @@ class RateBooks:
         idle = [scope for scope, bucket in self._buckets.items() if bucket.is_idle(now)]
         for scope in idle:
             del self._buckets[scope]
+            self.tray.lines.pop(scope, None)

@@ -19,16 +19,27 @@ from ._rate_pace import Pace
 DISTRUST: Seconds = 600.0
 """How long a refusal keeps its lessons: estimates are charged, the burst stays small."""
 
-SMALLEST_CUT = 0.03
-"""What is taken from the share of the limits after a refusal that only another user of the key explains."""
+SMALLEST_CUT = 0.06
+"""What is taken from the share of the limits after a refusal that only another user of the key explains; half of it if
+no refusal wanted more than a `BRIEF` pause."""
 
 LARGEST_CUT = 0.12
 """It doubles up to this, while refusals follow each other within `SOON`."""
 
-SOON: Seconds = 20.0
+SOON: Seconds = 35.0
+
+SOON_IF_BRIEF: Seconds = 20.0
 
 RECOVERY = 0.004
-"""How much of the share comes back a second."""
+"""How much of the share comes back a second, from a server that never wanted more than a second's pause: it may count
+seconds, and then it refuses what came a little early, and nobody else is there."""
+
+SLOW, FASTER = 0.0005, 0.00003
+"""From any other: so much a second, and so much more for each second without a refusal. For others who use the key will
+most likely still be there in half a minute, and not in five."""
+
+BRIEF: Seconds = 1.0
+"""A server that counts seconds wants no longer pause."""
 
 SMALLEST_SHARE = 0.1
 
@@ -45,13 +56,14 @@ CROWD_FADES = 0.0003
 class Lessons:
     """Those of one scope. `whole` is whether the limits are ours alone, as far as we know."""
 
-    __slots__ = ("_crowd", "_crowd_at", "_cut", "_last", "_share", "_share_at", "estimates_until", "whole")
+    __slots__ = ("_brief", "_crowd", "_crowd_at", "_cut", "_last", "_share", "_share_at", "estimates_until", "whole")
 
     def __init__(self) -> None:
         self.whole: bool = True
         self.estimates_until: Seconds = -math.inf
         """Until when the server is taken to charge what was reserved."""
         self._last: Seconds = -math.inf
+        self._brief = True
         self._share, self._share_at, self._cut = 1.0, -math.inf, SMALLEST_CUT
         self._crowd, self._crowd_at = 0.0, -math.inf
 
@@ -59,7 +71,8 @@ class Lessons:
         """The part of the limits that is left to us."""
         if self.whole:
             return 1.0
-        share = self._share + RECOVERY * (now - self._share_at)
+        since = now - self._share_at
+        share = self._share + (RECOVERY * since if self._brief else SLOW * since + FASTER * since**2)
         self.whole = share >= 1.0
         return min(1.0, share)
 
@@ -73,23 +86,29 @@ class Lessons:
             self._crowd = min(LARGEST_CROWD, self.kept_free(now) + CROWD)
             self._crowd_at = now
 
-    def refused(self, sent: Seconds, now: Seconds, pace: Pace, burst: int, *, overcharged: bool) -> None:
+    def refused(
+        self, sent: Seconds, now: Seconds, pace: Pace, burst: int, *, overcharged: bool, pause: Seconds | None = None
+    ) -> None:
         """Learn from the refusal of a request that went at `sent`.
 
         `burst` is what may go at once by the configuration; `overcharged` whether the window would be over its limit
-        if what was reserved counted.
+        if what was reserved counted; `pause` what the server wanted.
         """
+        if now - self._last > DISTRUST:
+            self._brief = True
+        self._brief = self._brief and pause is not None and pause <= BRIEF
         if sent <= self._last:
             return
         if now - self._last > DISTRUST:
             pace.relax(burst)
-        soon = now - self._last < SOON
+        soon = now - self._last < (SOON_IF_BRIEF if self._brief else SOON)
+        smallest = SMALLEST_CUT / 2 if self._brief else SMALLEST_CUT
         self._last = now
         if overcharged:
             self.estimates_until = now + DISTRUST
         elif not pace.tightest:
             pace.tighten()
         else:
-            self._cut = min(LARGEST_CUT, 2 * self._cut) if soon else SMALLEST_CUT
+            self._cut = min(LARGEST_CUT, 2 * self._cut) if soon else smallest
             self._share = max(SMALLEST_SHARE, self.share(now) - self._cut)
             self._share_at, self.whole = now, False

@@ -56,6 +56,14 @@ class _Said:
         short = wanted - (self.remaining - (gone - self.gone) + freed)
         return now if short <= 0 else min(now + short / self.trickle, self.at + WINDOW)
 
+    def soonest(self, wanted: int, gone: int, left: int, now: Seconds) -> Seconds:
+        """Before when `wanted` cannot be there, whatever the others leave."""
+        age = now - self.at
+        short = wanted - (self.remaining - (gone - self.gone) + min(left - self.left, self.rate * age))
+        if age >= WINDOW or short <= 0:
+            return now
+        return min(now + short / self.rate, self.at + WINDOW) if self.rate > 0 else self.at + WINDOW
+
 
 class ServerView:
     """The news of one scope. `limit_requests` and `limit_tokens` are what it grants a minute, where it said so."""
@@ -93,6 +101,14 @@ class ServerView:
             at = self._requests.when(wanted[0], gone[0], left[0], now)
         if self._tokens is not None:
             at = max(at, self._tokens.when(wanted[1], gone[1], left[1], now))
+        return at
+
+    def soonest(self, wanted: tuple[int, int], gone: tuple[int, int], left: tuple[int, int], now: Seconds) -> Seconds:
+        """Before when the server has no room for so many requests and tokens, by what it said."""
+        at = now
+        for which, said in enumerate((self._requests, self._tokens)):
+            if said is not None:
+                at = max(at, said.soonest(wanted[which], gone[which], left[which], now))
         return at
 
 

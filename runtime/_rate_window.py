@@ -49,20 +49,36 @@ class Slot:
 class Window:
     """What the last `length` seconds hold. `forget` first: the sums are as of the last call of it."""
 
-    __slots__ = ("_slots", "estimates", "exit_at", "gone", "left", "length", "requests", "tokens")
+    __slots__ = (
+        "_gone_requests",
+        "_gone_tokens",
+        "_newest",
+        "_slots",
+        "estimates",
+        "exit_at",
+        "left",
+        "length",
+        "requests",
+        "tokens",
+    )
 
     def __init__(self, length: Seconds = WINDOW + SLACK) -> None:
         self.length: Seconds = length
         self._slots: deque[Slot] = deque()
+        self._newest: Slot | None = None
+        self._gone_requests = self._gone_tokens = 0
         self.requests: int = 0
         self.tokens: int = 0
         self.estimates: int = 0
-        self.gone: tuple[int, int] = (0, 0)
-        """Requests and tokens, as reserved, that have ever gone."""
         self.left: tuple[int, int] = (0, 0)
         """Requests and tokens, as charged, that have ever left it."""
         self.exit_at: Seconds = math.inf
         """When the oldest slot leaves; infinite if it holds nothing."""
+
+    @property
+    def gone(self) -> tuple[int, int]:
+        """Requests and tokens, as reserved, that have ever gone."""
+        return self._gone_requests, self._gone_tokens
 
     def forget(self, now: Seconds) -> None:
         """Drop what no window that ends now or later can hold."""
@@ -74,24 +90,25 @@ class Window:
             self.tokens -= slot.tokens
             self.estimates -= slot.estimates
             self.left = self.left[0] + slot.requests, self.left[1] + slot.tokens
-            self.exit_at = slots[0].last + self.length if slots else math.inf
+            if slots:
+                self.exit_at = slots[0].last + self.length
+            else:
+                self.exit_at, self._newest = math.inf, None
 
     def add(self, at: Seconds, tokens: int, requests: int = 1) -> Slot:
         """Something goes at `at`, which is not before what went last; the slot is for `change`."""
-        slots = self._slots
-        gone = self.gone
-        if slots and at - slots[-1].first < SLOT:
-            slot = slots[-1]
-            if at > slot.last:
-                slot.last = at
-                if len(slots) == 1:
-                    self.exit_at = at + self.length
-        else:
-            slot = Slot(at, at, before=gone, surely=self._gone_by(at - SLACK), left=self.left)
-            slots.append(slot)
-            if len(slots) == 1:
+        slot = self._newest
+        if slot is None or at - slot.first >= SLOT:
+            slot = self._newest = Slot(at, at, before=self.gone, surely=self._gone_by(at - SLACK), left=self.left)
+            self._slots.append(slot)
+            if len(self._slots) == 1:
                 self.exit_at = at + self.length
-        self.gone = gone[0] + requests, gone[1] + tokens
+        elif at > slot.last:
+            slot.last = at
+            if len(self._slots) == 1:
+                self.exit_at = at + self.length
+        self._gone_requests += requests
+        self._gone_tokens += tokens
         slot.requests += requests
         slot.tokens += tokens
         slot.estimates += tokens
@@ -114,7 +131,8 @@ class Window:
     def give_back(self, slot: Slot, tokens: int) -> None:
         """One request of so many tokens has not gone after all."""
         self.change(slot, -tokens, -tokens, -1)
-        self.gone = self.gone[0] - 1, self.gone[1] - tokens
+        self._gone_requests -= 1
+        self._gone_tokens -= tokens
 
     def room_for(self, wanted: int, held: int, limit: int, now: Seconds) -> Seconds:
         """About when `wanted` will have gone, which includes those ahead, if the window holds `held` of `limit` now.

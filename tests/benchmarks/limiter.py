@@ -1,14 +1,16 @@
 """`python -m tests.benchmarks.limiter`: how well the rate limiter uses a budget, and what a lease costs.
 
 The tables of servers are in virtual time: they do not depend on the machine, and the same seed gives the same figures.
-The cost is CPU time on the real clock, beside what one pass of trio's scheduler costs on the same machine at the same
-time, because a shared machine is not always equally fast.
+The cost is CPU time on the real clock, beside what the kernel's ask and trio's sleep cost by themselves on the same
+machine at the same time, because a shared machine is not always equally fast.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import gc
+import itertools
 import logging
 import math
 import platform
@@ -16,7 +18,7 @@ import random
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Literal
 
 import attrs
@@ -27,7 +29,7 @@ from tests.limiter.crowd import Crowd, mixed, run_crowd, short, utilisation
 from tests.limiter.servers import Kind, Server
 from trouper.actors.leasing import take_lease
 from trouper.actors.limiter import Limiter
-from trouper.runtime import Limits, Mailbox, RateBooks, TokenBucket, open_system
+from trouper.runtime import Actor, Ask, Limits, Mailbox, RateBooks, Ref, TokenBucket, Turn, handler, open_system
 
 RPM, TPM = 600, 300_000
 CALLERS = 400
@@ -206,57 +208,128 @@ def print_law(calls: int) -> None:
 
 
 # ------------------------------------------------------------------ the cost
-async def _lease_cost(waiting: int, rounds: int) -> float:
-    """Microseconds of CPU for each acquire and settle while so many wait, through the actor."""
-    limits = Limits(rpm=1_200_000, tpm=10**12, burst=200, safety_margin=1.0, charge="actual")
-    books = RateBooks(limits)
-    async with open_system(ask_timeout=600) as system:
+@attrs.frozen(kw_only=True)
+class Cost:
+    """Microseconds of CPU of one lease: taken, slept for, settled; and how many callers stood in line, on average."""
+
+    lease: float
+    in_line: float
+
+
+async def _lease_cost(callers: int, leases: int, rate: int) -> Cost:
+    """So many callers that take a lease, settle it and take the next, through the actor, at `rate` leases a second.
+
+    Counted from when all have come, up to the last of `leases`: each of them wakes its caller, settles and stands in
+    line again.
+    """
+    limits = Limits(rpm=60 * rate, tpm=10**12, burst=200, safety_margin=1.0, charge="actual")
+    books, lines, settled = RateBooks(limits), list[int](), 0
+    enough = trio.Event()
+
+    async def one(limiter: Ref[Actor], number: int) -> None:
+        nonlocal settled
+        until = trio.current_time() + 500.0
+        for i in itertools.count():
+            lease = await take_lease(limiter, f"{number}-{i}", 100, scope="model@key", deadline=until)
+            lease.settle(60)
+            settled += 1
+            if settled >= leases:
+                enough.set()
+
+    async def look() -> None:
+        while True:
+            joined = sum(isinstance(entry, Turn) for entry in books.tray.entries)
+            lines.append(joined + sum(bucket.waiting for _, bucket in books.buckets()))
+            await trio.sleep(0.1)
+
+    async with open_system(ask_timeout=600) as system, trio.open_nursery() as nursery:
         limiter = await system.spawn(Limiter, books, name="limiter", mailbox=Mailbox(capacity=1024))
+        for number in range(callers):
+            nursery.start_soon(one, limiter, number)
+        await trio.sleep(0.3)
+        nursery.start_soon(look)
+        gc.collect()
+        settled, began = 0, time.process_time()
+        await enough.wait()
+        took = (time.process_time() - began) / settled * 1e6
+        nursery.cancel_scope.cancel()
+    return Cost(lease=took, in_line=statistics.mean(lines))
+
+
+@attrs.frozen
+class Nothing(Ask[None]):
+    """Asks for nothing."""
+
+
+class Empty(Actor):
+    """What the kernel and trio cost by themselves."""
+
+    @handler(inline=True)
+    def nothing(self, _: Nothing) -> None:
+        """Answer."""
+
+
+def _given_up(_: trio.lowlevel.RaiseCancelT) -> trio.lowlevel.Abort:
+    return trio.lowlevel.Abort.SUCCEEDED
+
+
+async def _floor_cost(callers: int, rounds: int, *, asks: bool) -> float:
+    """The least that it could cost so many callers: to sleep until somebody lets them go, and to ask before it."""
+    line: deque[trio.lowlevel.Task] = deque()
+    async with open_system() as system:
+        empty = await system.spawn(Empty)
         go = trio.Event()
 
-        async def one(number: int) -> None:
+        async def one() -> None:
             await go.wait()
-            until = trio.current_time() + 500.0
-            for i in range(rounds):
-                lease = await take_lease(limiter, f"{number}-{i}", 100, scope="model@key", deadline=until)
-                lease.settle(60)
+            for _ in range(rounds):
+                if asks:
+                    await empty.ask(Nothing())
+                line.append(trio.lowlevel.current_task())
+                await trio.lowlevel.wait_task_rescheduled(_given_up)
 
-        async with trio.open_nursery() as nursery:
-            for number in range(waiting):
-                nursery.start_soon(one, number)
-            await trio.sleep(0.2)
-            gc.collect()
-            began = time.process_time()
-            go.set()
-        return (time.process_time() - began) / (waiting * rounds) * 1e6
+        async def let_go() -> None:
+            while True:
+                await trio.lowlevel.checkpoint()
+                for _ in range(min(200, len(line))):
+                    trio.lowlevel.reschedule(line.popleft())
 
-
-async def _pass_cost() -> float:
-    """Microseconds of CPU for one pass of trio's scheduler: the yardstick."""
-    began = time.process_time()
-    for _ in range(20_000):
-        await trio.lowlevel.cancel_shielded_checkpoint()
-    return (time.process_time() - began) / 20_000 * 1e6
-
-
-def _costs(waiting: int, rounds: int, times: int) -> Iterator[tuple[float, float]]:
-    for _ in range(times):
-        before = trio.run(_pass_cost)
-        cost = trio.run(_lease_cost, waiting, rounds)
-        yield cost, (before + trio.run(_pass_cost)) / 2
+        async with trio.open_nursery() as others:
+            others.start_soon(let_go)
+            async with trio.open_nursery() as nursery:
+                for _ in range(callers):
+                    nursery.start_soon(one)
+                await trio.sleep(0.2)
+                gc.collect()
+                began = time.process_time()
+                go.set()
+            took = time.process_time() - began
+            others.cancel_scope.cancel()
+    return took / (callers * rounds) * 1e6
 
 
 def print_cost(times: int) -> None:
     """Acquire and settle through the real actor."""
-    print("\n## CPU time of one acquire and settle through the actor\n")
-    print("| callers that wait | us | passes of trio's scheduler | us of one pass |")
-    print("|---|---|---|---|")
-    for waiting, rounds in ((10_000, 5), (1000, 50), (100, 200)):
-        got = list(_costs(waiting, rounds, times))
-        best = min(cost for cost, _ in got)
-        ratio = statistics.median(cost / one for cost, one in got)
-        one = min(one for _, one in got)
-        print(f"| {waiting:,} | {best:.1f} | {ratio:.1f} | {one:.2f} |", flush=True)
+    print(f"\n## CPU time of one lease through the actor, taken and settled: the best and the middle of {times}\n")
+    print("| callers | in line | leases a second | us | middle | sleep alone, us | ask and sleep, us |")
+    print("|---|---|---|---|---|---|---|")
+    for callers, leases, rate in _CROWDS:
+        got, sleeps, asks = list[Cost](), list[float](), list[float]()
+        for _ in range(times):
+            rounds = max(1, 50_000 // callers)
+            sleeps.append(trio.run(functools.partial(_floor_cost, callers, rounds, asks=False)))
+            got.append(trio.run(_lease_cost, callers, leases, rate))
+            asks.append(trio.run(functools.partial(_floor_cost, callers, rounds, asks=True)))
+        costs = [cost.lease for cost in got]
+        print(
+            f"| {callers:,} | {min(cost.in_line for cost in got):,.0f} | {rate:,} | {min(costs):.1f} "
+            f"| {statistics.median(costs):.1f} | {min(sleeps):.1f} | {min(asks):.1f} |",
+            flush=True,
+        )
+
+
+_CROWDS = ((10_000, 50_000, 10_000), (10_000, 5000, 1000), (1000, 20_000, 10_000), (100, 20_000, 10_000))
+"""Callers, leases that are counted, leases that the limits grant a second."""
 
 
 def main() -> None:

@@ -18,9 +18,10 @@ import trouper.testing
 from tests.docs import speed
 from tests.docs.pages import ROOT, headings, prose
 from tests.docs.sections import built_in_tools, config_rows, member_cells, option_cells, tool_section
-from trouper.actors import records
+from trouper.actors import model_events, records
 from trouper.actors.outcome import Outcome, RunStatus, StepOutcome, StepStatus, VerdictKind
 from trouper.actors.rules.grammar import PATTERNS
+from trouper.adapters.cli import command_of
 from trouper.adapters.cli import trouper as command_line
 from trouper.adapters.cli_exit import ExitCode
 from trouper.adapters.config_yaml import known_keys
@@ -71,7 +72,7 @@ def test_the_tools_page_has_no_tool_that_is_not_there(tools: Mapping[str, troupe
 
 # ------------------------------------------------------------------ the command line
 def commands() -> Mapping[str, click.Command]:
-    return command_line.commands
+    return {name: command_of(name) for name in command_line.commands}
 
 
 def options_of(command: click.Command) -> set[str]:
@@ -131,6 +132,7 @@ PURE = (
     "_breaker",
     "_bucket",
     "_rate_books",
+    "_rate_line",
     "_rate_limits",
     "_rate_queue",
     "_rate_reports",
@@ -280,6 +282,12 @@ def test_every_event_of_a_run_is_in_the_page_of_the_face_and_no_other() -> None:
     assert found == {
         event.__name__: issubclass(event, trouper.Record) for event in own if issubclass(event, trouper.Event)
     }
+
+
+def test_every_event_on_the_way_to_a_model_is_in_the_page_of_the_face_and_no_other() -> None:
+    told = re.findall(r"^\| `(\w+)`", section("python.md", "What happens on the way to a model"), re.MULTILINE)
+    own = (v for v in vars(model_events).values() if isinstance(v, type) and v.__module__ == model_events.__name__)
+    assert sorted(told) == sorted(event.__name__ for event in own if issubclass(event, trouper.Event))
 
 
 @pytest.mark.parametrize("name", ["execute", "run_plan", "approve", "resume", "plan", "remember", "recall", "forget"])

@@ -282,7 +282,7 @@ async def test_a_report_that_is_read_beside_a_question_is_of_use_to_those_who_wa
         async with trio.open_nursery() as nursery:
             nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked()
-            account.tray.wanted = False
+            account.tray.roused = True
             first.settle(10)
             await limiter.ask(Acquire(lease_id="third", tokens=1))
 
@@ -305,7 +305,7 @@ async def test_a_turn_granted_to_a_caller_that_was_cancelled_at_that_instant_is_
             nursery.start_soon(wait)
             await trio.testing.wait_all_tasks_blocked()
             scope.cancel()
-            account.tray.wanted = False
+            account.tray.roused = True
             first.settle(10)
             granted = await limiter.ask(Acquire(lease_id="third", tokens=1))
 

@@ -179,6 +179,47 @@ def test_refusals_that_go_on_leave_a_part_of_the_limit_to_somebody_else_and_it_c
     assert line.statistics(now + 300).share == 1.0
 
 
+def test_what_is_left_to_somebody_else_comes_back_slowly_at_first_unless_the_server_counts_seconds() -> None:
+    """Half a minute later the other user is most likely still there; a server of seconds has none."""
+    shares = []
+    for pause in (5.0, 0.5):
+        lessons, pace = Lessons(), Pace(600, 60_000, 1)
+        for i in range(3):
+            lessons.refused(float(i), i + 0.5, pace, 1, overcharged=False, pause=pause)
+        left = lessons.share(2.5)
+        shares.append(lessons.share(22.5) - left)
+        assert left < 1.0
+        assert lessons.share(200.0) == 1.0
+
+    assert shares[0] == pytest.approx(0.022, abs=0.001)
+    assert shares[1] == pytest.approx(0.08, abs=0.001)
+
+
+def test_an_overloaded_server_that_names_a_pause_gets_it_from_everybody() -> None:
+    line = bucket()
+    grant(line, "a", 0.0)
+    line.overloaded("a", 0.1, retry_after=20.0)
+
+    assert line.statistics(0.1).paused_for == 20.0
+
+
+def test_the_forecast_knows_what_the_server_said() -> None:
+    """A limit that is used up for a day: who has three seconds is told at once."""
+    line = bucket()
+    answer(line, "a", 0.0, remaining_requests=0, reset_requests=1e9)
+
+    assert line.ask("b", 25, 1.1).at > 50.0
+
+
+def test_a_model_that_has_lost_count_does_not_break_the_arithmetic() -> None:
+    line = bucket(charge="actual")
+    for i, used in enumerate((10**400, -(10**400))):
+        grant(line, f"a{i}", 100.0 * i)
+        line.settle(f"a{i}", used, 100.0 * i + 1.0)
+
+    assert line.statistics(101.0).tokens == 0
+
+
 def test_a_request_that_a_small_share_could_not_hold_goes_when_the_window_is_empty() -> None:
     line = bucket(tpm=10_000)
     now = teach(line, 12) + 70.0

@@ -128,7 +128,7 @@ def test_withdrawn_turns_leave_the_lines_short_and_the_order_whole() -> None:
     for i in gone:
         line.give_back(f"interactive{i}", 0.0)
 
-    assert len(line._queue._lines["interactive"]) < 700
+    assert len(line._queue.lanes["interactive"].turns) < 700
     assert [turn.id for turn in served(line, 200)] == [f"interactive{i}" for i in range(3000) if i not in gone]
 
 

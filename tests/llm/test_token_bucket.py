@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from trouper.runtime import BudgetExceeded, Limits, RateLimited, ServerLimits, TokenBucket, Turn
-from trouper.runtime._bucket import FIRST_PAUSE, LEASE_LIFE, MAX_PUSH_BACK
+from trouper.runtime._bucket import FIRST_PAUSE, MAX_PUSH_BACK
+from trouper.runtime._rate_laws import LEASE_LIFE
 from trouper.runtime._rate_window import SLACK, SLOT, WINDOW
 
 LIMITS = Limits(rpm=60, tpm=6000, burst=10, safety_margin=1.0)
