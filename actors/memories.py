@@ -116,6 +116,7 @@ class Memories:
         k: int | None = None,
         *,
         categories: str | Sequence[str] = (),
+        without: str | Sequence[str] = (),
         tags: str | Sequence[str] = (),
         where: Where | None = None,
         min_score: float | None = None,
@@ -130,6 +131,7 @@ class Memories:
             query: What it is about, in any words.
             k: At most so many; `memory.k` if None.
             categories: Only these; all if empty.
+            without: None of these categories, such as `episode`, what runs have left behind.
             tags: Only those that have all of them.
             where: Only those whose metadata is so: `{"project": "x"}`, or a list of values that will do.
             min_score: None of less; `memory.min_score` if None.
@@ -143,6 +145,7 @@ class Memories:
             k,
             min_score,
             _names(categories),
+            without=_names(without),
             namespace=self.namespace,
             tags=_names(tags),
             where=where or {},

@@ -16,13 +16,12 @@ import attrs
 
 from trouper.runtime import Ask, MemoryRefused, Tell
 
-from .memory_data import MemoryFilter, MemoryRow, NewMemory, check_writable
+from .memory_data import PROFILE, SUMMARY, TURN, MemoryFilter, MemoryRow, NewMemory, check_writable
 from .memory_writing import Writing
 from .protocols import MemoryStore
 
 log: logging.Logger = logging.getLogger("trouper.memory")
 
-TURN, SUMMARY, PROFILE = "turn", "summary", "profile"
 _LONGEST_NAME = 200
 _MOST_ATTRIBUTES = 1_000
 _MOST_TURNS = 1_000

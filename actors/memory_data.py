@@ -15,6 +15,9 @@ DEFAULT_NAMESPACE = "default"
 CONFIGURED = ""
 """In a filter that goes to the memory: the namespace that is configured."""
 FACT = "fact"
+EPISODE, TURN, SUMMARY, PROFILE = "episode", "turn", "summary", "profile"
+OWN = (EPISODE, TURN, SUMMARY, PROFILE)
+"""Categories that are kept by runs and conversations, and found only by who asks for them by name."""
 
 Scalar = str | int | float | bool | None
 """A value that metadata can be filtered by."""
@@ -136,6 +139,8 @@ class MemoryFilter:
     """None: those of everybody."""
     categories: tuple[str, ...] = ()
     """One of these; empty: any."""
+    without: tuple[str, ...] = ()
+    """None of these categories."""
     tags: tuple[str, ...] = ()
     """All of these."""
     where: tuple[tuple[str, tuple[Scalar, ...]], ...] = attrs.field(default=(), converter=_pairs)
@@ -147,7 +152,7 @@ class MemoryFilter:
         """Refuse what no store can look for, before a store is asked."""
         if self.namespace is not None:
             check_writable(self.namespace, "the namespace")
-        for category in self.categories:
+        for category in (*self.categories, *self.without):
             check_writable(category, "a category")
         for tag in self.tags:
             check_writable(tag, "a tag")
@@ -155,13 +160,15 @@ class MemoryFilter:
     @property
     def key(self) -> str:
         """The same for the same filter only: 1 and True are not the same."""
-        return json.dumps([self.namespace, sorted(self.categories), sorted(self.tags), self.where, self.dead])
+        names = [sorted(self.categories), sorted(self.without), sorted(self.tags)]
+        return json.dumps([self.namespace, names, self.where, self.dead])
 
     def matches(self, row: MemoryRow, now: float) -> bool:
         """Whether `row` is meant. The store's SQL says the same; the tests compare them."""
         return (
             (self.namespace is None or row.namespace == self.namespace)
             and (not self.categories or row.category in self.categories)
+            and row.category not in self.without
             and all(tag in row.tags for tag in self.tags)
             and all(name in row.meta and _one_of(row.meta[name], values) for name, values in self.where)
             and (self.dead or row.alive(now))

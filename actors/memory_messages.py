@@ -110,14 +110,15 @@ class Supersede(Ask[int]):
 class Recall(Ask[tuple[Recalled, ...]]):
     """The `k` memories that fit `query` best, best first, none below `min_score`; `None`: as configured.
 
-    Only those of the namespace, of one of the `kinds` (categories; empty: all), with all `tags`, whose metadata is as
-    `where` says: `{"project": "x"}`, or `{"project": ["x", "y"]}` for one of several.
+    Only those of the namespace, of one of the `kinds` (categories; empty: all) and none of `without`, with all `tags`,
+    whose metadata is as `where` says: `{"project": "x"}`, or `{"project": ["x", "y"]}` for one of several.
     """
 
     query: str
     k: int | None = None
     min_score: float | None = None
     kinds: tuple[str, ...] = ()
+    without: tuple[str, ...] = attrs.field(default=(), kw_only=True)
     namespace: str | None = attrs.field(default=None, kw_only=True)
     tags: tuple[str, ...] = attrs.field(default=(), kw_only=True)
     where: Mapping[str, Scalar | Sequence[Scalar]] = attrs.field(factory=dict, kw_only=True)
@@ -343,6 +344,7 @@ def check_recall(message: Recall, defaults: MemoryDefaults) -> Query:
     meant = MemoryFilter(
         namespace=defaults.namespace if message.namespace is None else message.namespace,
         categories=tuple(message.kinds),
+        without=tuple(message.without),
         tags=tuple(message.tags),
         where=message.where,
         dead=message.superseded,

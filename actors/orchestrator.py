@@ -37,6 +37,7 @@ from .doubts import BY_TOOL, begun_key, doubt_about, reconciled
 from .goal_run import GoalRun, RunSettings
 from .llm import GetUsage, GetWaits
 from .memory import Remember
+from .memory_data import EPISODE
 from .messages import AnswerGiven, Approve, Execute, KeepEpisode, ResumeRun, RunPlan, RunText, Settle
 from .model_messages import UNTIL
 from .outcome import SUSPENDED, ErrorInfo, Outcome, Question, RunStatus
@@ -410,7 +411,7 @@ class Orchestrator(Actor):
         await self._store(message)
 
     async def _store(self, episode: KeepEpisode) -> None:
-        meta = {"kind": "episode", "run_id": episode.run_id}
+        meta = {"kind": EPISODE, "run_id": episode.run_id}
         try:
             await self._memory.ask(Remember(texts=(episode.text,), meta=meta))
         except (ActorError, LLMError, MemoryFailed) as error:

@@ -38,6 +38,7 @@ from trouper.runtime import (
 from .llm import Chat, DropAnswer
 from .local_form import understand
 from .memory import Recall, Recalled
+from .memory_data import PROFILE, SUMMARY, TURN
 from .messages import AnalyzeIntent, CatalogueView, GetCatalogue, Intent, MakePlan, Planned, Route, RouteGoal
 from .plan_reading import PlanReading
 from .prompts import PromptTemplates, render_goal, render_repair
@@ -220,7 +221,7 @@ class Planner(Actor):
     async def _related(self, goal: str) -> tuple[Recalled, ...]:
         """What is remembered that may help; a memory that cannot be read costs its help, not the plan."""
         try:
-            found = await self._memory.ask(Recall(query=goal, k=3, kinds=("fact", "episode")))
+            found = await self._memory.ask(Recall(query=goal, k=3, without=(TURN, SUMMARY, PROFILE)))
         except (ActorCrashed, MemoryFailed, LLMError) as error:
             log.warning("[PLANNER] planning without memories: %s", error)
             return ()

@@ -23,7 +23,7 @@ from trouper.runtime import (
 
 from .documents import IndexDocuments, IndexReport, Passage, SearchDocuments
 from .memories import Memories, Where
-from .memory_data import FACT
+from .memory_data import OWN
 from .memory_messages import Recalled, Remembered
 from .messages import Approve, Execute, MakePlan, Planned, ResumeRun, RunPlan, RunText, Settle
 from .orchestrator import check_goal
@@ -245,16 +245,19 @@ class Troupe:
         k: int | None = None,
         *,
         namespace: str | None = None,
-        categories: Sequence[str] = (FACT,),
+        categories: Sequence[str] = (),
         tags: Sequence[str] = (),
         where: Where | None = None,
     ) -> tuple[Recalled, ...]:
-        """The facts that fit `query` best, best first, at most `k` (`memory.k` if None), of one namespace only.
+        """The memories that fit `query` best, best first, at most `k` (`memory.k` if None), of one namespace only.
 
+        Without `categories` all but those that runs and conversations leave behind: `episode`, `turn`, `summary` and
+        `profile`.
         `memories.recall` takes more: variety, recency, how much something matters, what was superseded.
         """
         memories = Memories(self._memory, namespace)
-        return await memories.recall(query, k, categories=categories, tags=tags, where=where)
+        without = () if categories else OWN
+        return await memories.recall(query, k, categories=categories, without=without, tags=tags, where=where)
 
     async def forget(
         self, ids: int | Sequence[int] | None = None, *, namespace: str | None = None, where: Where | None = None

@@ -75,7 +75,13 @@ def remember(
 @_namespace
 @_tags
 @_where
-@click.option("--category", "categories", metavar="NAME", multiple=True, help="Of this kind; else `fact`. Repeatable.")
+@click.option(
+    "--category",
+    "categories",
+    metavar="NAME",
+    multiple=True,
+    help="Of this kind; else of all but `episode`, `turn`, `summary` and `profile`. Repeatable.",
+)
 @click.option("--superseded", is_flag=True, help="Also what was superseded or has expired.")
 @with_options("config", "set", "timeout", "json", "quiet")
 def recall(
@@ -92,7 +98,7 @@ def recall(
     if not checked_text(query, "the query").strip():
         raise BadInput("the query is empty; say what to look for")
     options = {
-        "categories": categories or ("fact",),
+        "categories": categories,
         "tags": tags,
         "where": conditions(where),
         "superseded": superseded,
@@ -200,8 +206,11 @@ async def _remember(session: Session, texts: Sequence[str], said: dict[str, Any]
 async def _recall(
     session: Session, query: str, count: int | None, namespace: str | None, options: dict[str, Any]
 ) -> ExitCode:
+    from trouper.actors.memory_data import OWN
+
     memories = session.troupe.memories if namespace is None else session.troupe.memories.of(namespace)
-    found = await session.in_time(lambda: memories.recall(query, count, **options))
+    without = () if options["categories"] else OWN
+    found = await session.in_time(lambda: memories.recall(query, count, without=without, **options))
     if session.call.as_json:
         session.call.results.json({"memories": [_memory_json(memory) for memory in found]})
     elif found:

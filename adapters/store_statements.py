@@ -148,6 +148,9 @@ def condition_of(meant: MemoryFilter, now: float) -> tuple[str, list[object]]:
     if meant.categories:
         terms.append(f"memory.category IN ({','.join('?' * len(meant.categories))})")
         values.extend(meant.categories)
+    if meant.without:
+        terms.append(f"memory.category NOT IN ({','.join('?' * len(meant.without))})")
+        values.extend(meant.without)
     if not meant.dead:
         terms.append("memory.superseded_by IS NULL AND (memory.expires IS NULL OR memory.expires > ?)")
         values.append(now)

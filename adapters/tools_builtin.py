@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from trouper.actors.documents import Passage, SearchDocuments
 from trouper.actors.llm import Chat
 from trouper.actors.memory import Recall, Recalled, Remember
+from trouper.actors.memory_data import OWN
 from trouper.actors.permissions import PermissionPolicy
 from trouper.actors.protocols import ChatMessage, ChatRequest, MemoryStore
 from trouper.actors.tool import Tool
@@ -31,7 +32,7 @@ class Doors:
     async def recall(self, query: str, k: int) -> tuple[Recalled, ...]:
         """Find facts; those less than half as near as the nearest are about something else, and left out."""
         assert self.memory is not None  # noqa: S101 - the same
-        found = await self.memory.ask(Recall(query=query, k=k, kinds=("fact",)))
+        found = await self.memory.ask(Recall(query=query, k=k, without=OWN))
         return tuple(memory for memory in found if memory.score >= found[0].score / 2)
 
     async def search_documents(self, query: str, k: int) -> tuple[Passage, ...]:

@@ -194,7 +194,8 @@ async def test_one_element_whose_opinion_cannot_be_had_leaves_the_step_without_a
 async def test_a_turn_that_comes_after_the_end_of_the_run_is_refused_at_once(autojump_clock) -> None:
     """The asks of a run may take 45 s longer than the run: the limiter has to know of the run, not of the ask."""
     limits = {"performance": {"rate_limiting": {"rpm_limit": 1, "safety_margin": 1.0}}}
-    async with opened(llm=ScriptedModel([PLAN, PLAN]), **limits) as troupe:
+    plan = json.dumps([{"id": 1, "action": "name_of", "parameters": {"number": 1}}])  # no thread: the clock is virtual
+    async with opened([name_of], llm=ScriptedModel([plan, plan]), **limits) as troupe:
         first = await troupe.execute(GOAL, timeout=30)
         began = trio.current_time()
         second = await troupe.execute(GOAL, timeout=30)

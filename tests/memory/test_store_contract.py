@@ -308,6 +308,7 @@ async def test_a_filter_means_the_same_in_sql_and_in_python(clocked, seed: int) 
         meant = MemoryFilter(
             namespace=rng.choice([None, "default", "anna", "nobody"]),
             categories=tuple(rng.sample(["fact", "episode", "x", "y"], rng.randrange(3))),
+            without=tuple(rng.sample(["fact", "episode", "y"], rng.choice([0, 0, 1, 2]))),
             tags=tuple(rng.sample(["a", "b", "1"], rng.randrange(2))),
             where=where,
             dead=rng.random() < 0.3,
