@@ -241,7 +241,9 @@ class Memories:
         Raises:
             MemoryRefused: lines are not of an export; it says which, and nothing was stored.
         """
-        found: list[MemoryLine] = []
+        # Only the texts are kept between the two looks: what they say would be a hundred thousand objects for the
+        # garbage collector to look through, with the loop standing still.
+        found: list[str] = []
         bad: dict[int, str] = {}
         for place, line in enumerate(lines, 1):
             if place % _LOOKED_AT == 0:
@@ -249,24 +251,33 @@ class Memories:
             if not line.strip():
                 continue
             try:
-                found.append(imported(line, self.namespace))
+                imported(line, self.namespace)
             except MemoryRefused as error:
                 bad[place] = str(error)
+            else:
+                found.append(line)
         if bad:
             raise refusal(bad)
         new_ids: dict[int, int] = {}
+        successors: dict[int, int] = {}
         for start in range(0, len(found), _A_PAGE):
-            part = found[start : start + _A_PAGE]
+            part = await self._looked_at_again(found[start : start + _A_PAGE])
             ids = await self._memory.ask(PutMemories(tuple(one.kept for one in part)))
             new_ids.update((one.id, new) for one, new in zip(part, ids, strict=True))
-        pairs = [
-            (new_ids[one.id], new_ids[one.superseded_by])
-            for one in found
-            if one.superseded_by is not None and one.superseded_by in new_ids
-        ]
+            successors.update((one.id, one.superseded_by) for one in part if one.superseded_by is not None)
+        pairs = [(new_ids[old], new_ids[by]) for old, by in successors.items() if by in new_ids]
         for start in range(0, len(pairs), _A_PAGE):
             await self._memory.ask(MarkSuperseded(tuple(pairs[start : start + _A_PAGE])))
         return len(found)
+
+    async def _looked_at_again(self, lines: Sequence[str]) -> list[MemoryLine]:
+        """What these lines, which have been found good, say; others have their turn meanwhile."""
+        said: list[MemoryLine] = []
+        for place, line in enumerate(lines, 1):
+            said.append(imported(line, self.namespace))
+            if place % _LOOKED_AT == 0:
+                await trio.lowlevel.checkpoint()
+        return said
 
 
 def _names(given: str | Sequence[str]) -> tuple[str, ...]:

@@ -173,7 +173,9 @@ class Bench:
                     lambda: Memory(store, FaissIndex, embedder=name, snapshot=snapshot, defaults=defaults),
                     name="memory",
                 )
+                gc.freeze()  # as the command line does, and as the docs tell programs to do
                 yield Memories(memory), store
+                gc.unfreeze()
                 with Clock(self.gaps) as clock:
                     await system.stop()
             self.found.setdefault("snapshot", clock.figures())
