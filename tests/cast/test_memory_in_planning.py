@@ -82,3 +82,24 @@ async def test_what_a_memory_demands_adds_no_tool_and_no_permission(tmp_path) ->
     assert outcome.steps[1].error.kind == "permission"
     assert "delete_everything" in model.requests[1].messages[-1].content  # what was sent back: there is no such tool
     assert not Path("/etc/x").exists()
+
+
+async def test_every_category_of_ones_own_is_recalled_and_planned_with_but_what_conversations_leave_is_not(
+    tmp_path,
+) -> None:
+    """Was: `fact` alone, so a note was never found without naming its category."""
+    config = settings(tmp_path)
+    async with trouper.open_troupe(config, embedder=HashEmbedder(), workdir=tmp_path) as troupe:
+        for category in ("note", "episode", "turn", "summary", "profile"):
+            await troupe.remember(f"The quarterly report, as a {category}", category=category)
+        found = await troupe.recall("quarterly report", 9)
+        named = await troupe.recall("quarterly report", 9, categories=["turn"])
+        everything = await troupe.memories.recall("quarterly report", 9)
+
+    assert [memory.category for memory in found] == ["note"]
+    assert [memory.category for memory in named] == ["turn"]
+    assert len(everything) == 5
+
+    prompt = await asked(tmp_path, "Put the quarterly report into its folder")
+    assert "as a note" in prompt
+    assert not re.search("as a (turn|summary|profile)", prompt)

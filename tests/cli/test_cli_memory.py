@@ -77,8 +77,10 @@ def test_namespaces_tags_and_metadata_decide_what_is_recalled_and_forgotten(here
     assert (mine.json["memories"][0]["namespace"], mine.json["memories"][0]["tags"]) == ("anna", ["fruit"])
     assert here("recall", "apple", "--json", "--namespace", "anna").json == mine.json  # whatever its category is
     assert here("recall", "apple", "--json", "--namespace", "anna", "--category", "fact").json == {"memories": []}
+    here("remember", "an apple that a run has found", "--category", "episode")
+    assert [m["content"] for m in here("recall", "apple", "--json").json["memories"]] == ["an apple for all"]
     assert here("recall", "apple", "--json", "--where", "a=1").json == {"memories": []}
-    assert here("forget", "--all", "--json").json == {"forgotten": 1}
+    assert here("forget", "--all", "--json").json == {"forgotten": 2}
     assert here("forget", "--tag", "fruit", "--json").json == {"forgotten": 0}
     assert here("forget", "1", "--namespace", "anna").out == "Forgot 1 memory.\n"
 
