@@ -45,7 +45,7 @@ from .protocols import Usage
 from .records import ApprovalAsked, ApprovalGiven, BudgetLow, RunEnded, RunResumed, RunStarted, StepEnded, StepStarted
 from .replay import replay
 from .run_place import Scribe
-from .runlog import RunLog
+from .runlog import RunLog, began_at
 from .tool import Tool
 
 log: logging.Logger = logging.getLogger("trouper.orchestrator")
@@ -162,7 +162,7 @@ class Orchestrator(Actor):
         # The clock of another program began anywhere: only what is counted from the beginning of the run compares.
         run_log.resumed = True
         now, elapsed = trio.current_time(), run_log.elapsed
-        run_log.began = now - elapsed
+        run_log.began = began_at(now, elapsed)
         self._scribe.write(RunResumed(at=now, actor=self.ctx.name, run_id=run_id, elapsed=elapsed))
         await self._look_into_doubts(run_log)
         goal = next((r.goal for r in records if isinstance(r, RunStarted)), None)

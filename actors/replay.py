@@ -22,7 +22,7 @@ from .records import (
     ToolReturned,
     VerdictGiven,
 )
-from .runlog import RunLog
+from .runlog import RunLog, began_at
 
 
 def replay(records: Iterable[Record]) -> RunLog:
@@ -51,7 +51,7 @@ def replay(records: Iterable[Record]) -> RunLog:
 
 def _fold(log: RunLog, record: Record) -> None:
     if isinstance(record, RunResumed):
-        log.began = record.at - record.elapsed
+        log.began = began_at(record.at, record.elapsed)
         if log.given_up:  # as whoever went on did: it was cut off before there was another plan
             log.take_back()
     elif isinstance(record, PlanGivenUp):

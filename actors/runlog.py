@@ -48,6 +48,12 @@ class Settled(NamedTuple):
     inside: tuple[int, ...]
 
 
+def began_at(now: float, elapsed: float) -> float:
+    """When a run began that is `elapsed` seconds old `now`: rounded so that nothing ends before what began it."""
+    began = now - elapsed
+    return began if now - began >= elapsed else math.nextafter(began, -math.inf)
+
+
 class RunLog:
     """The state of a run. Times in it are seconds since the run began.
 

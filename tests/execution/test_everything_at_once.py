@@ -171,3 +171,8 @@ def test_a_run_that_is_cut_off_leaves_no_place_of_a_tool_taken(seed) -> None:
 def test_a_slot_that_becomes_free_while_a_plan_closes_is_granted_to_nobody_in_it(seed: int) -> None:
     """Was: granted to a step whose nursery had closed already, which crashed the executor."""
     play(cut_one, seed)
+
+
+def test_a_run_that_is_gone_on_with_is_no_moment_older_than_it_was() -> None:
+    """Was: by the rounding of its beginning a step in hand at the kill had ended before it began."""
+    play(killed_one, 10212)
