@@ -498,6 +498,11 @@ class PlanRun:
             self.dispatch.release(job.caps)
             self._advance()
 
+    def offer_slots(self) -> None:
+        """What was cut off has given its slots back: others may have them."""
+        if self.mine:
+            self.dispatch.grant()
+
     async def slot(self, job: Job) -> None:
         """Wait for a slot for this step. Cancelled: it has none, and nobody loses one by it."""
         if not self._ranked:

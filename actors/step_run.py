@@ -235,8 +235,16 @@ class StepRun:
 
     # ------------------------------------------------------------ a sub-plan
     async def _sub_plan(self) -> object:
+        try:
+            return await self._sub_plan_in_time(self._job.step.timeout_s)
+        except TrouperError:
+            # It may have been cut off, and then its steps gave their slots back to nobody in particular. We hold none
+            # ourselves, so nobody would be told by our own end either, let alone while we wait to try again.
+            self._run.offer_slots()
+            raise
+
+    async def _sub_plan_in_time(self, limit: float | None) -> object:
         self._attempts += 1
-        limit = self._job.step.timeout_s
         if limit is None:
             return await self._run_inner(self._log.child(self._key))
         with trio.move_on_after(limit):

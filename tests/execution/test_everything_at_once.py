@@ -176,3 +176,8 @@ def test_a_slot_that_becomes_free_while_a_plan_closes_is_granted_to_nobody_in_it
 def test_a_run_that_is_gone_on_with_is_no_moment_older_than_it_was() -> None:
     """Was: by the rounding of its beginning a step in hand at the kill had ended before it began."""
     play(killed_one, 10212)
+
+
+def test_two_sub_plans_that_are_cut_off_keep_no_slot_from_each_other() -> None:
+    """Was: one waited to try again, the other failed for good, and the free slots were offered to nobody: it hung."""
+    play(killed_one, 13043)

@@ -216,6 +216,17 @@ async def test_a_back_off_holds_no_slot(autojump_clock) -> None:
     assert outcome.steps[1].waits["backoff"] > 10
 
 
+async def test_a_sub_plan_that_was_cut_off_leaves_its_slots_to_others_in_its_pause(autojump_clock) -> None:
+    """What its steps gave back was free, and nobody was told: the others waited for as long as the pause."""
+    stage = Stage()
+    stage.seconds.update({2: 100.0, 3: 1.0})
+    late = {"id": 1, "plan": [{"id": 2, "action": "work"}], "timeout_s": 5, "max_retries": 1, "retry_backoff_s": 50}
+    plan = [late, {"id": 3, "action": "work"}, {"id": 4, "action": "work", "dependencies": [3]}]
+    await run(plan, [stage.tool("work")], **parallel(max_parallel_steps=1, dependency_analysis=False))
+
+    assert [(call.step, call.began) for call in stage.calls[:3]] == [(3, 0.0), (2, 1.0), (4, 5.0)]
+
+
 async def test_retries_end_at_the_deadline_and_not_behind_it(autojump_clock) -> None:
     """Backing off for an hour inside a run of a minute."""
     stage = Stage()
