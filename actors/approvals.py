@@ -99,5 +99,5 @@ class Approvals:
         run = self._run
         job.waited("approval", run.tick() - job.ready)
         run.awake()
-        run.go_on(job)
+        run.admission.go_on(job)
         return True

@@ -288,7 +288,7 @@ async def run_plain(
                     steps.count(level, gone, ended, going)
                     gone = ended = going = 0
                     for one in aside:
-                        run.admit(one)
+                        run.admission.admit(one)
                     if own is None:
                         number = -1
                 # -------------------------------------------- its slot, for whoever is next

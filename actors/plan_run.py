@@ -19,12 +19,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import trio
 
-from trouper.runtime import BudgetExceeded, Plan, ReadySet, Step, StepError, TrouperError, rank, sequential
+from trouper.runtime import BudgetExceeded, Plan, ReadySet, Step, TrouperError
 
+from .admission import Admission
 from .approvals import Approvals
 from .blueprint import Recipe, blueprint_of, recipe_of
-from .dispatch import Claim, Dispatch
-from .doubts import happened
+from .dispatch import Dispatch
 from .endings import not_run, output_of, skipped_behind
 from .item_run import ItemRun
 from .job import Job, Jobs
@@ -64,6 +64,7 @@ class PlanRun:
         self.telling: Telling = Telling(place.scribe, run_log, self.clock)
         self.verdicts: Verdicts = Verdicts(self, run_log)
         self.approvals: Approvals = Approvals(self, run_log)
+        self.admission: Admission = Admission(self, run_log)
         self.outer = outer
         self._top: PlanRun = outer._top if outer is not None else self
         if outer is None:
@@ -73,16 +74,16 @@ class PlanRun:
         self._gated = gated or self.verdicts.awaited
         self._log = run_log
         self.jobs: dict[int, Job] = {}
-        self._levels: list[Level] = []
+        self.levels: list[Level] = []
         self.left: int = 0
         """Steps that have not ended."""
-        self._complete = True
-        self._held: list[Job] = []  # ready, and kept back by a level before it or by a plan that is not complete
+        self.all_there: bool = True
+        """All of the plan is there."""
         self.ready: ReadySet = ReadySet({})
-        self._ranked = False
         self._plain: PlainSteps | None = None
         self._waiting = False
-        self._over = False  # its nursery closes: nothing of it begins any more
+        self.closing: bool = False
+        """Its nursery closes: nothing of it begins any more."""
         self._nursery: trio.Nursery | None = None
         self._sleeper: trio.lowlevel.Task | None = None
         self.tick()
@@ -106,8 +107,8 @@ class PlanRun:
         tools, parallel = self.place.tools, self.place.parallel
         blueprint = blueprint_of(plan, tools, self.place.caps, ranked=parallel.dependency_analysis)
         for number, steps in enumerate(blueprint.sizes):
-            self._levels.append(Level(number, steps, opened=self._open, work=self._work))
-        self.jobs, self._ranked = Jobs(blueprint.recipes, self._levels), True
+            self.levels.append(Level(number, steps, opened=self._open, work=self._work))
+        self.jobs, self.admission.ranked = Jobs(blueprint.recipes, self.levels), True
         self.left = len(blueprint.recipes)
         if self._log.results:
             self.ready = ReadySet(plan.dependencies, done=self._log.results, enough=blueprint.enough or None)
@@ -116,24 +117,11 @@ class PlanRun:
         else:
             self.ready = blueprint.ready.copy()
         if self.place.ledger is None and not self._gated and not parallel.level_barrier and not self._log.doubts:
-            self._plain = PlainSteps(self, self._log, blueprint, self._levels)
+            self._plain = PlainSteps(self, self._log, blueprint, self.levels)
 
     def _new_job(self, step: Step) -> Job:
         """Of a step that comes while the plan is still being written."""
         return Job(recipe_of(step, self.place.tools, self.place.caps))
-
-    def _rank(self) -> None:
-        """Work out who goes first, when it first matters."""
-        self._ranked = True
-        plan, parallel = self._log.plan, self.place.parallel
-        graph = plan.dependencies if plan is not None else dict.fromkeys(self.jobs, ())
-        if parallel.dependency_analysis:
-            ranks = rank(graph)
-            for place, (step, job) in enumerate(self.jobs.items()):
-                job.priority = (-ranks[step], place)
-        else:
-            for place, step in enumerate(sequential(graph)):
-                self.jobs[step].priority = (place,)
 
     # ------------------------------------------------------------ running
     async def run(self) -> None:
@@ -166,16 +154,16 @@ class PlanRun:
 
     async def _run_steps(self) -> None:
         async with trio.open_nursery() as self._nursery:
-            self._over = False  # a plan that was taken back may have a next
+            self.closing = False  # a plan that was taken back may have a next
             try:
                 self._begin()
-                while self.left or not self._complete:
+                while self.left or not self.all_there:
                     await self._until_something_changes()
                     if self.suspended:
                         self._nursery.cancel_scope.cancel()
                         break
             finally:  # before the nursery can close: a slot that is granted after that has nowhere to go
-                self._over = True
+                self.closing = True
                 self._want_nothing()
 
     def _begin(self) -> None:
@@ -183,7 +171,7 @@ class PlanRun:
             for step_id, outcome in tuple(self._log.outcomes.items()):
                 if step_id in self._log.results and step_id not in self._log.verdicts:
                     self.verdicts.behind(self.jobs[step_id], outcome)
-        self._advance()
+        self.advance()
 
     def _let_go(self) -> None:
         """Give back what steps still hold that were cut off: their tools' caps are everybody's.
@@ -238,7 +226,7 @@ class PlanRun:
     def stopped_going(self, units: int = 1) -> None:
         """Something that went on has ended, or waits for a person: is there anything else to do?"""
         self.going -= units
-        if not self.going and self.left and self._complete and not self._waiting:
+        if not self.going and self.left and self.all_there and not self._waiting:
             self._waiting = True
             if self.outer is not None:
                 self.outer.stopped_going()
@@ -263,15 +251,8 @@ class PlanRun:
             return True  # it was about an element of a step of ours
         return any(run.answered(step, inside) for run in tuple(self._inner))
 
-    def go_on(self, job: Job) -> None:
-        """A person has answered the question about this step: it stands in line, or has ended."""
-        self.going += 1
-        if (not job.step.approval or self._approved(job)) and self._sure(job):
-            self._claim(job)
-        self._advance()
-
     # ------------------------------------------------------------ starting steps
-    def _advance(self) -> None:
+    def advance(self) -> None:
         """Start whatever is ready, as far as slots, caps and barriers allow."""
         if not self.mine:
             return
@@ -279,96 +260,8 @@ class PlanRun:
         if taken:
             self.going += len(taken)
             for step_id in taken if self._plain is None else self._plain.admit(taken):
-                self.admit(step_id)
+                self.admission.admit(step_id)
         self.dispatch.grant()
-
-    def admit(self, step: int) -> None:
-        """Let a step that is ready, and not plain, go its way."""
-        job = self.jobs[step]
-        job.ready = self.now
-        self._admit(job)
-
-    def _admit(self, job: Job) -> None:
-        """Let a ready step stand in line, once what must be asked first has been asked."""
-        step = job.step
-        if step.id in self._log.outcomes:  # it did not succeed in an earlier life of the executor
-            self._lost(step.id)
-            self.stopped_going()
-        elif not self._complete and not job.early:
-            self._hold(job)
-        elif self._wanted(job) and (not step.approval or self._approved(job)) and self._sure(job):
-            self._claim(job)
-
-    def _approved(self, job: Job) -> bool:
-        if self.approvals.passed(job):
-            return True
-        if job.step.id not in self._log.outcomes:  # it waits for a person
-            self.stopped_going()
-        return False
-
-    def _sure(self, job: Job) -> bool:
-        """Whether it may be run: nothing of it is in doubt, or it was said that it has not happened."""
-        step, run_log = job.step.id, self._log
-        if not self.approvals.sure(job):
-            self.stopped_going()
-            return False
-        decision = run_log.decisions.get(step)
-        if decision is None:
-            return True
-        if not decision.ok:
-            run_log.undoubt(step)
-            return True
-        outcome = happened(run_log, step, decision, now=self.now)
-        self.verdicts.settled(step, decision)
-        self.finish(job, outcome)
-        return False
-
-    def _wanted(self, job: Job) -> bool:
-        """Whether its condition holds and the budget leaves room for it; else it has ended by this."""
-        step, ledger = job.step, self.place.ledger
-        if step.guard is not None:
-            try:
-                holds = step.guard.holds(self._log.results, lenient=step.lenient)
-            except StepError as error:
-                self.end_at_once(job, StepStatus.FAILED, error=ErrorInfo.of(error))
-                return False
-            if not holds:
-                self.end_at_once(job, StepStatus.SKIPPED, reason="condition")
-                return False
-        if step.critical is False and ledger is not None and ledger.low:
-            self.end_at_once(job, StepStatus.SKIPPED, reason="budget")
-            return False
-        return True
-
-    def _claim(self, job: Job) -> None:
-        level = job.level
-        assert level is not None  # noqa: S101 - a job that is ready has its level
-        if self.place.parallel.level_barrier and any(earlier.left for earlier in self._levels[: level.number]):
-            self._hold(job)
-            return
-        if self._over:
-            return
-        if not self._ranked:
-            self._rank()
-
-        def granted() -> None:
-            job.holding = True
-            level.push(job)
-
-        job.claim = Claim(granted, job.priority or (0.0,), job.caps)
-        self.dispatch.claim(job.claim)
-
-    def _hold(self, job: Job) -> None:
-        """Keep it back. It does not go on meanwhile: what keeps it back may be a person."""
-        self._held.append(job)
-        self.stopped_going()
-
-    def _look_at_held_again(self) -> None:
-        """A level has ended, or the plan is complete: some that were kept back may start."""
-        held, self._held = self._held, []
-        self.going += len(held)
-        for job in held:
-            self._admit(job)
 
     def _open(self, level: Level) -> None:
         """A step of a level is ready which needs its nursery: it is opened."""
@@ -450,8 +343,8 @@ class PlanRun:
                 self.verdicts.behind(job, outcome)
             self._leave(step)
         else:
-            self._lost(step)
-        self._advance()
+            self.lost(step)
+        self.advance()
         self.stopped_going()
 
     def end_at_once(
@@ -461,11 +354,11 @@ class PlanRun:
         outcome = not_run(job, status, self.now, error=error, reason=reason)
         self.telling.ended(outcome)
         self._log.end(outcome)
-        self._lost(job.step.id)
-        self._advance()  # some of its dependants may do without it
+        self.lost(job.step.id)
+        self.advance()  # some of its dependants may do without it
         self.stopped_going()
 
-    def _lost(self, step: int) -> None:
+    def lost(self, step: int) -> None:
         """`step` has no result: skip what cannot do without it."""
         skipped = self.ready.failed(step)
         self._leave(step)
@@ -484,8 +377,8 @@ class PlanRun:
         level = self.jobs[step].level
         assert level is not None  # noqa: S101 - it was given one when the plan was read
         level.leave()
-        if self._held and level.left == 0 and self._complete:
-            self._look_at_held_again()
+        if self.admission.held and level.left == 0 and self.all_there:
+            self.admission.look_again()
         self.left -= 1
         if not self.left:
             self.wake()
@@ -496,7 +389,7 @@ class PlanRun:
         if job.holding:
             job.holding = False
             self.dispatch.release(job.caps)
-            self._advance()
+            self.advance()
 
     def offer_slots(self) -> None:
         """What was cut off has given its slots back: others may have them."""
@@ -505,8 +398,7 @@ class PlanRun:
 
     async def slot(self, job: Job) -> None:
         """Wait for a slot for this step. Cancelled: it has none, and nobody loses one by it."""
-        if not self._ranked:
-            self._rank()
+        self.admission.rank()
         await wait_for_slot(self.dispatch, job)
         self.tick()
 

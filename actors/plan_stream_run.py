@@ -44,11 +44,12 @@ class StreamedRun(PlanRun):
         self._let_go()
         self.dispatch: Dispatch = Dispatch(self.place.parallel.slots, self.place.caps)
         self.jobs: dict[int, Job] = {}
-        self._levels, self._held = [], []
+        self.levels = []
+        self.admission.start_over()
         self.ready: ReadySet = ReadySet(self._finished, done=self._finished)
         self.left: int = 0
         self.going: int = 0
-        self._complete = self._waiting = self._retracted = False
+        self.all_there = self._waiting = self._retracted = False
         self._offered: list[Step] = []
         self._unplaced: dict[int, int] = {}
         self._wanted_by: dict[int, list[Step]] = {}
@@ -112,7 +113,7 @@ class StreamedRun(PlanRun):
     def retract(self) -> None:
         """Nothing of what was offered holds: it is cancelled, and waits for the next plan."""
         self._later.clear()
-        if self._complete or self._retracted or not self._offered:
+        if self.all_there or self._retracted or not self._offered:
             return
         self._retracted = True
         self._cut()
@@ -131,7 +132,7 @@ class StreamedRun(PlanRun):
     def abandon(self) -> None:
         """There will be no plan."""
         self._abandoned = True
-        self.left, self._complete = 0, True
+        self.left, self.all_there = 0, True
         self._cut()
 
     def _cut(self) -> None:
@@ -161,17 +162,17 @@ class StreamedRun(PlanRun):
                 self._unplaced[waiting.id] -= 1
                 if not self._unplaced[waiting.id]:
                     there.append(waiting)
-        self._advance()
+        self.advance()
 
     def _place(self, step: Step, needs: tuple[int, ...], number: int | None = None) -> None:
         """Put a step on its level. A level stays open for what may come as long as the plan is not complete."""
         if number is None:
             number = 1 + max((self._level_of.get(need, 0) for need in needs), default=-1)
-        while len(self._levels) <= number:
-            self._levels.append(Level(len(self._levels), 1, opened=self._open, work=self._work))
+        while len(self.levels) <= number:
+            self.levels.append(Level(len(self.levels), 1, opened=self._open, work=self._work))
         self._level_of[step.id] = number
         job = self.jobs[step.id] = self._new_job(step)
-        job.level = self._levels[number]
+        job.level = self.levels[number]
         job.level.more()
         self.left += 1
         for other, cause in self.ready.add(step.id, needs, enough=step.enough(len(needs)) if step.lenient else None):
@@ -186,11 +187,11 @@ class StreamedRun(PlanRun):
         for step in plan.steps:
             if step.id not in self.jobs and step.id not in self._finished:
                 self._place(step, plan.dependencies[step.id], level_of[step.id])
-        self._complete = True
-        self._ranked = False
-        for level in self._levels:
+        self.all_there = True
+        self.admission.ranked = False
+        for level in self.levels:
             level.leave()  # the place that was kept for what might come
-        self._look_at_held_again()
-        self._advance()
+        self.admission.look_again()
+        self.advance()
         if not self.left:
             self.wake()

@@ -80,16 +80,16 @@ async def test_each_level_with_a_step_that_waits_has_a_nursery_that_cancels_it_a
         run = PlanRun(log, place)
         outside.start_soon(run.run)
         await trio.testing.wait_all_tasks_blocked()
-        nurseries = [level._nursery for level in run._levels]
+        nurseries = [level._nursery for level in run.levels]
         assert len({id(nursery) for nursery in nurseries}) == 3
         assert all(nursery is not None and nursery is not run._nursery for nursery in nurseries)
         # The level's own task waits in one step, each of the others in one of its own.
         assert [len(nursery.child_tasks) for nursery in nurseries] == [1, 1, 1]
 
-        run._levels[1].cancel()
+        run.levels[1].cancel()
         await trio.testing.wait_all_tasks_blocked()
         assert sorted(cancelled) == [5, 6]
-        run._levels[0].cancel()
+        run.levels[0].cancel()
         await trio.testing.wait_all_tasks_blocked()
         assert sorted(cancelled) == [2, 3, 5, 6]
         outside.cancel_scope.cancel()
