@@ -14,6 +14,7 @@ import hashlib
 import importlib
 import json
 import os
+import select
 import signal
 import stat
 import time
@@ -73,6 +74,10 @@ def _watch(lifeline: int) -> None:
     with contextlib.suppress(OSError):  # a stdin that cannot do this is read later all the same
         fcntl.fcntl(lifeline, fcntl.F_SETOWN, os.getpid())
         fcntl.fcntl(lifeline, fcntl.F_SETFL, fcntl.fcntl(lifeline, fcntl.F_GETFL) | os.O_ASYNC)
+    # Broken before the kernel was told to watch: no signal comes for what has happened already. The starter may have
+    # been killed while this interpreter was starting, with the request in the pipe. Only its end can be read here.
+    if select.select([lifeline], [], [], 0)[0]:
+        os._exit(1)
 
 
 def _wait_for_end(lifeline: int) -> None:

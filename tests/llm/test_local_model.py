@@ -16,6 +16,7 @@ import trio
 
 from tests.llm.local_promises import LocalPromises
 from tests.llm.local_stage import PREFIX, dies_with_its_starter, form, patiently, request, staged
+from trouper.adapters import local_child
 from trouper.adapters.llm_local import LocalModel
 from trouper.adapters.local_prefixes import prefix_key
 from trouper.adapters.local_settings import LocalSettings
@@ -109,6 +110,28 @@ async def test_it_dies_with_whoever_started_it_in_the_middle_of_loading(settings
     """The engine holds the process then, so that nothing of Python runs in it: the kernel must end it."""
     slow = attrs.evolve(settings, gguf=model_file(tmp_path, load=600), sha256=None)
     await dies_with_its_starter(slow, tmp_path, "loading")
+
+
+async def test_it_ends_though_its_starter_was_gone_before_it_could_listen(tmp_path) -> None:
+    """The request lay in the pipe, and the pipe's other end was closed, before the child had begun to watch it."""
+    wanted = {
+        "gguf": str(model_file(tmp_path, load=600)),
+        "sha256": None,
+        "host": "127.0.0.1",
+        "threads": 1,
+        "slots": 2,
+        "context": 2048,
+        "cache_ram_mb": 0,
+        "prefixes": None,
+    }
+    child = [sys.executable, "-P", local_child.__file__]
+    environment = {**os.environ, local_child.KEY: "k", "PYTHONPATH": str(ENGINE)}
+    with trio.fail_after(120):
+        ended = await trio.run_process(
+            child, stdin=json.dumps(wanted).encode() + b"\n", env=environment, check=False, capture_stdout=True
+        )
+
+    assert (ended.returncode, ended.stdout) == (1, b"")
 
 
 @pytest.mark.parametrize(
