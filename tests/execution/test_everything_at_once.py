@@ -11,6 +11,7 @@ import trio
 import trio.testing
 
 from tests.execution.everything import Watched, Writer, check, tools
+from tests.execution.idle_slots import watched_slots
 from tests.execution.stage import opened, parallel
 from tests.execution.test_crash_everywhere import PATIENT, CrashAt
 from trouper import Outcome, RunStatus, Troupe
@@ -136,12 +137,12 @@ async def killed_one(seed: int) -> None:
 
 
 def play(one, seed: int) -> None:
-    """On a clock of its own, always in the same order."""
-    with pytest.MonkeyPatch.context() as patch:
+    """On a clock of its own, always in the same order; and no slot is free that somebody waits for."""
+    with pytest.MonkeyPatch.context() as patch, watched_slots() as slots:
         patch.setattr(trio._core._run, "_ALLOW_DETERMINISTIC_SCHEDULING", True)
         patch.setattr(trio._core._run, "_r", Random(seed))
         try:
-            trio.run(one, seed, clock=trio.testing.MockClock(autojump_threshold=0))
+            trio.run(one, seed, clock=trio.testing.MockClock(autojump_threshold=0), instruments=[slots])
         except BaseException as error:
             error.add_note(f"replay: play({one.__name__}, {seed}); the plan: Writer({seed}).plan()")
             raise
