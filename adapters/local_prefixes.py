@@ -2,7 +2,8 @@
 
 A file belongs to one model, one version of the engine, one size of context and one text, all of which are in its name;
 of the goals that were asked nothing is in it. The engine reads such a file unchecked, and a damaged one may end its
-process. So it is renamed before it is read and renamed back after: what ended a process is never read again.
+process, while it is read or in the answer after it. So it is renamed before it is read, and renamed back when there was
+an answer: what ended a process is never read again.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class KeptPrefixes:
         return name
 
     def release(self, key: str, *, good: bool) -> None:
-        """It has been read: back into use, or away with it."""
+        """It has been read and answered with, or could not be read: back into use, or away with it."""
         self._finish(self.folder / f"{key}{_READING}", key, good=good)
 
     def draft(self, key: str) -> str:

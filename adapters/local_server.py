@@ -105,6 +105,8 @@ class _Serving:
     kept: KeptPrefixes | None
     tried: set[str] = attrs.field(factory=set)
     """Prefixes that this life has read, or has tried to."""
+    unproven: set[str] = attrs.field(factory=set)
+    """Of these, what no answer has used yet: the engine may still die of it."""
     hopeless: set[str] = attrs.field(factory=set)
     """Prefixes that it could not write."""
 
@@ -185,13 +187,20 @@ class LocalServer(Actor):
     async def keep(self, message: KeepPrefix) -> None:
         """Compute a prefix alone, so that nothing of a goal is kept with it, and have the server write it down.
 
-        One at a time, and a slot that is in use is left alone: the next answer brings the next try.
+        One at a time, and a slot that is in use is left alone: the next answer brings the next try. What has been read
+        from a file, and has now been answered with, may be read again.
         """
         serving = self._serving
-        if serving is None or serving.kept is None or self._keeping:
+        if serving is None or serving.kept is None:
             return
         key = self._key(serving, message.text)
-        if key in serving.hopeless or serving.kept.has(key) or (slot := serving.slots.take(message.role)) is None:
+        if key in serving.unproven:
+            serving.unproven.remove(key)
+            serving.kept.release(key, good=True)
+        if self._keeping or key in serving.hopeless or serving.kept.has(key):
+            return
+        slot = serving.slots.take(message.role)
+        if slot is None:
             return
         self._keeping = True
         self._users += 1
@@ -368,8 +377,11 @@ class LocalServer(Actor):
         if name is None:
             return
         good = await self._order(serving, f"/slots/{slot}?action=restore", {"filename": name}, QUIET)
-        serving.kept.release(key, good=good)
         self._read += good
+        if good:
+            serving.unproven.add(key)
+        else:
+            serving.kept.release(key, good=False)
 
     async def _save(self, serving: _Serving, slot: int, key: str, text: str) -> bool:
         assert serving.kept is not None  # noqa: S101 - asked by whoever calls

@@ -200,13 +200,15 @@ async def test_nothing_of_a_goal_is_kept_on_disk(settings, tmp_path) -> None:
     assert "tools" in file.read_text()
 
 
-async def test_a_prefix_that_kills_the_server_is_never_read_again(settings, tmp_path) -> None:
+@pytest.mark.parametrize("behaviour", ["dies", "poisons"])
+async def test_a_prefix_that_kills_the_server_is_never_read_again(behaviour, settings, tmp_path) -> None:
+    """Whether the engine dies of reading it, or in the answer after it."""
     kept = attrs.evolve(settings, prefixes=tmp_path / "prefixes", sha256=None)
     async with staged(kept) as stage:
         await stage.model.complete(form())
         await stage.until(lambda seen: seen.prefixes_kept == 1)
     (kept_file,) = (tmp_path / "prefixes").iterdir()
-    fragile = attrs.evolve(kept, gguf=model_file(tmp_path, pace=0.01, restore="dies"))
+    fragile = attrs.evolve(kept, gguf=model_file(tmp_path, pace=0.01, restore=behaviour))
     digest = hashlib.sha256(fragile.gguf.read_bytes()).hexdigest()
     # The same prefix, under the name that the fragile engine gives it.
     key = prefix_key(PREFIX, model=digest, engine="stand-in", context=settings.context)
@@ -219,6 +221,19 @@ async def test_a_prefix_that_kills_the_server_is_never_read_again(settings, tmp_
 
     assert reply.text
     assert seen.prefixes_read == 0
+
+
+async def test_a_prefix_that_was_read_and_answered_with_is_read_by_every_later_life(settings, tmp_path) -> None:
+    kept = attrs.evolve(settings, prefixes=tmp_path / "prefixes")
+    async with staged(kept) as stage:
+        await stage.model.complete(form())
+        await stage.until(lambda seen: seen.prefixes_kept == 1)
+    for _ in range(2):
+        async with staged(kept) as stage:
+            await stage.model.complete(form())
+            await stage.until(lambda seen: seen.prefixes_read == 1)
+            await stage.until(lambda seen: not list((tmp_path / "prefixes").glob("*.reading")))
+            assert (await stage.look()).prefixes_kept == 0
 
 
 async def test_the_directory_of_a_killed_owner_is_swept_up(settings, tmp_path, monkeypatch) -> None:

@@ -45,7 +45,7 @@ class Server:
             raise RuntimeError("cannot load that") from None
         if "die" in self.behaviour:
             print("about to die", file=sys.stderr, flush=True)
-            os.kill(os.getpid(), getattr(signal, self.behaviour["die"]))
+            _die(self.behaviour["die"])
         time.sleep(self.behaviour.get("load", 0.0))
         self.wanted = wanted
         self.slots = [Slot(number) for number in range(wanted.n_parallel)]
@@ -86,6 +86,8 @@ class Slot:
         self.number = number
         self.busy = False
         self.words: list[str] = []
+        self.poisoned = False
+        """What was read into it ends the process as soon as it is used."""
 
     def common(self, words: list[str]) -> int:
         """How many words at the beginning are the same."""
@@ -152,8 +154,9 @@ class _Answers(http.server.BaseHTTPRequestHandler):
             file.write_text(json.dumps(slot.words))
         else:
             if self.engine.behaviour.get("restore") == "dies":
-                os.kill(os.getpid(), signal.SIGABRT)
+                _die("SIGABRT")
             slot.words = json.loads(file.read_text())
+            slot.poisoned = self.engine.behaviour.get("restore") == "poisons"
         self._say(200, {"id_slot": slot.number, "filename": body["filename"]})
 
     def _chat(self, body: dict) -> None:
@@ -165,6 +168,8 @@ class _Answers(http.server.BaseHTTPRequestHandler):
             self._say(400, {"error": {"code": 400, "message": problem, "type": "exceed_context_size_error"}})
             return
         slot = self.engine.take(body.get("id_slot"), words)
+        if slot.poisoned:
+            _die("SIGSEGV")
         try:
             cached = slot.common(words)
             pieces, reason = self._pieces(body)
@@ -228,6 +233,12 @@ class _Answers(http.server.BaseHTTPRequestHandler):
         self.send_header("content-length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)
+
+
+def _die(name: str) -> None:
+    """By that signal, and without another step: the process has threads, and the kernel may take its time."""
+    os.kill(os.getpid(), getattr(signal, name))
+    time.sleep(600)
 
 
 def _instance(schema: dict) -> object:
