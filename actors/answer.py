@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 
 from trouper.runtime import Plan
 
-from .outcome import StepOutcome, StepStatus
+from .outcome import Standing, StepOutcome, StepStatus, standings
 
 MOST_LINES = 8
 MOST_TEXT = 2000
@@ -31,13 +31,23 @@ def compose_answer(plan: Plan, steps: Mapping[int, StepOutcome]) -> str:
 
 
 def explain_failure(plan: Plan, steps: Mapping[int, StepOutcome]) -> str:
-    """What went wrong, step by step, nearest cause first."""
-    failed = [steps[s.id] for s in plan.steps if s.id in steps and steps[s.id].status is StepStatus.FAILED]
-    skipped = sum(1 for o in steps.values() if o.status is StepStatus.SKIPPED)
-    lines = [f"step {o.id} ({o.action}): {o.error.message if o.error else 'failed'}" for o in failed]
-    if skipped:
-        lines.append(f"{skipped} step{'s' if skipped != 1 else ''} that needed it did not run")
-    return "; ".join(lines)
+    """Why the run has failed, step by step in the order of the plan; what the plan tolerates is no reason."""
+    counts = {i for i, standing in standings(plan, steps).items() if standing is Standing.FAILED}
+    lost = [steps[s.id] for s in plan.steps if steps[s.id].status is StepStatus.FAILED]
+    # If none of them counts, one that must not be left out was skipped behind one that may fail.
+    failed = [o for o in lost if o.id in counts] or lost
+    behind = sum(1 for i in counts if steps[i].status is StepStatus.SKIPPED and steps[i].reason == "dependency")
+    lines = [_why(o) for o in failed]
+    if behind:
+        what = "it" if len(failed) == 1 else "them"
+        lines.append(f"{behind} step{'s' if behind != 1 else ''} that needed {what} did not run")
+    return "".join(f"{line}{' ' if line.endswith('.') else '; '}" for line in lines[:-1]) + "".join(lines[-1:])
+
+
+def _why(outcome: StepOutcome) -> str:
+    """What went wrong in a step, with its name once."""
+    name, message = f"step {outcome.id} ({outcome.action})", outcome.error.message if outcome.error else "failed"
+    return message if message.startswith(name) else f"{name}: {message}"
 
 
 _SINKS = frozenset({"create_report", "write_file", "remember"})

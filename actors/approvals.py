@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from trouper.runtime import TrouperError
+from trouper.runtime import Step, TrouperError
 
 from .job import Job
 from .outcome import ErrorInfo, Question, StepStatus
@@ -39,11 +39,14 @@ class Approvals:
         return bool(self._asked)
 
     def passed(self, job: Job) -> bool:
-        """Whether the step may go on now. If not, it has been asked about, or has ended because it was declined."""
+        """Whether the step may go on now. If not, it has been asked about, or has ended: declined, or not to be run."""
         step = job.step
         answer = self._log.answers.get(step.id)
         if answer is None:
-            self._ask(job)
+            try:
+                self._ask(job)
+            except TrouperError as error:  # nobody is asked about what cannot be done
+                self._run.end_at_once(job, StepStatus.FAILED, error=ErrorInfo.of(error))
             return False
         if answer.ok:
             return True
@@ -62,10 +65,11 @@ class Approvals:
 
     def _ask(self, job: Job) -> None:
         step = job.step.id
-        self._asked[step] = job
         if step in self._log.questions:  # asked before the run was suspended
+            self._asked[step] = job
             return
-        question = Question(step=step, question=self._text(job), inside=self._log.inside)
+        question = Question(step=step, question=self._text(job.step), inside=self._log.inside)
+        self._asked[step] = job
         scribe = self._run.place.scribe
         scribe.write(
             ApprovalAsked(
@@ -79,17 +83,25 @@ class Approvals:
         )
         self._log.ask(question)
 
-    def _text(self, job: Job) -> str:
-        step, results = job.step, self._log.results
+    def _text(self, step: Step) -> str:
+        results, lenient = self._log.results, step.lenient
         try:
             if step.approval is not True:
-                return str(step.templates["approval"].resolve(results, lenient=True))
-            parameters = redact(step.inputs.resolve(results, lenient=True), known=self._run.place.secrets)
+                return str(step.templates["approval"].resolve(results, lenient=lenient))
+            if step.for_each is None:
+                parameters = self._shown(step.inputs.resolve(results, lenient=lenient))
+                return f"May step {step.id} ({step.action}) run with {parameters}?"
+            items = self._shown(step.for_each.elements(results, lenient=lenient))
         except TrouperError as error:
+            if step.fallback is None:
+                raise
             return f"May step {step.id} ({step.action}) run? What it would be given cannot be shown: {error}"
-        shown = json.dumps(parameters, ensure_ascii=False, default=str)
-        cut = shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}..."
-        return f"May step {step.id} ({step.action}) run with {cut}?"
+        return f"May step {step.id} ({step.action}) run with {self._shown(step.parameters)} for each of {items}?"
+
+    def _shown(self, value: object) -> str:
+        redacted = redact(value, known=self._run.place.secrets)
+        shown = json.dumps(redacted, ensure_ascii=False, default=str)
+        return shown if len(shown) <= MOST_SHOWN else f"{shown[:MOST_SHOWN]}..."
 
     def answered(self, step: int) -> bool:
         """The log has an answer to the question about `step`; False if nobody here had asked."""

@@ -33,7 +33,7 @@ from trouper.runtime import (
 
 from .answer import compose_answer, explain_failure
 from .messages import CompensateRun, ExecutePlan, MakePlan, Planned, Previous
-from .outcome import ErrorInfo, Outcome, RunStatus, StepOutcome, StepStatus, status_of
+from .outcome import ErrorInfo, Outcome, RunStatus, Standing, StepOutcome, StepStatus, standings, status_of
 from .plan_feed import PlanFeed
 from .plan_reading import PlanReading
 from .records import PlanGivenUp, PlanReady, PlanRetracted
@@ -342,8 +342,11 @@ class GoalRun:
 
 
 def _first_error(plan: Plan, steps: Mapping[int, StepOutcome]) -> ErrorInfo:
-    cut = (StepStatus.FAILED, StepStatus.CANCELLED)
-    first = next((o for status in cut for o in steps.values() if o.status is status and o.error), None)
+    standing = standings(plan, steps)
+    lost = [o for o in steps.values() if o.status in {StepStatus.FAILED, StepStatus.CANCELLED} and o.error is not None]
+    # First what counts, then what has failed, and of those what was written first.
+    lost.sort(key=lambda o: (standing[o.id] is not Standing.FAILED, o.status is not StepStatus.FAILED))
+    first = lost[0] if lost else None
     kind = first.error.kind if first is not None and first.error is not None else "failed"
     return ErrorInfo(kind, explain_failure(plan, steps))
 

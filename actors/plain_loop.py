@@ -212,7 +212,7 @@ async def run_plain(
                     elif type(value) is Deep:
                         value = value.value
                     flat = steps.flat_with(step_id, value)
-                    fine = beside or steps.fits(recipe, parameters, value, started)
+                    fine = steps.fits(recipe, parameters, value, started)
                     if own is None:
                         number = -1
             except TrouperError as error:

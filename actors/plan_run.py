@@ -319,8 +319,9 @@ class PlanRun:
             outcome = await StepRun(self, job, self._log, self._log.results).run()
         if outcome.status is not StepStatus.OK:
             return outcome
-        if not self.verdicts.beside:
-            return self.verdicts.declared(job, outcome)
+        outcome = self.verdicts.declared(job, outcome)
+        if outcome.status is not StepStatus.OK or not self.verdicts.beside:
+            return outcome
         if step.critical is True or self._gated:
             if self.mine:
                 self.telling.returned(outcome)

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import enum
 from bisect import bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -33,6 +33,8 @@ class Held(enum.Enum):
     START = "start"
     DEPENDENCY = "dependency"
     SLOT = "slot"
+    BUSY = "busy"
+    """There were slots: the tool, its kind of effect or the event loop took no more."""
     BARRIER = "barrier"
 
 
@@ -99,7 +101,7 @@ def report_of(outcome: Outcome, scheduling: Scheduling | None = None) -> RunRepo
     plan = outcome.plan
     timed = timed_steps(plan, outcome.steps) if plan is not None else {}
     barrier = scheduling is not None and scheduling.level_barrier
-    path = _walk_back(timed, barrier=barrier)
+    path = _walk_back(timed, barrier=barrier, slots=scheduling.slots if scheduling is not None else None)
     span = max((one.ended for one in timed.values()), default=0.0)
     works = works_of(plan, timed) if plan is not None else {}
     waits = _waits(outcome, timed, barrier=barrier)
@@ -163,11 +165,12 @@ def _chain(timed: Mapping[int, Timed]) -> Seconds:
     return max(through.values(), default=0.0)
 
 
-def _walk_back(timed: Mapping[int, Timed], *, barrier: bool) -> tuple[Link, ...]:
+def _walk_back(timed: Mapping[int, Timed], *, barrier: bool, slots: int | None) -> tuple[Link, ...]:
     if not timed:
         return ()
     by_freed = sorted(timed.values(), key=lambda one: (one.freed, one.id))
     moments = [one.freed for one in by_freed]
+    taken = _Taken(timed.values(), slots)
     at: Timed | None = max(timed.values(), key=lambda one: one.ended)
     until = at.ended if at is not None else 0.0
     links: list[Link] = []
@@ -177,6 +180,8 @@ def _walk_back(timed: Mapping[int, Timed], *, barrier: bool) -> tuple[Link, ...]
         holder = _gave_the_slot(at, by_freed, moments, seen) if at.queued >= NOTICEABLE else None
         if holder is not None:
             held = Held.BARRIER if barrier and holder.level < at.level else Held.SLOT
+            if held is Held.SLOT and taken.had_more(max(at.ready, holder.started), holder):
+                held = Held.BUSY
         else:
             holder = max((timed[i] for i in at.needs if i not in seen), key=lambda one: one.ended, default=None)
             held = Held.START if holder is None else Held.DEPENDENCY
@@ -185,6 +190,23 @@ def _walk_back(timed: Mapping[int, Timed], *, barrier: bool) -> tuple[Link, ...]
             until = min(until, at.started, holder.ended if held is Held.DEPENDENCY else holder.freed)
         at = holder
     return tuple(reversed(links))
+
+
+class _Taken:
+    """How many of the `slots` were taken when; a step that is made of others takes none, they do."""
+
+    def __init__(self, timed: Iterable[Timed], slots: int | None) -> None:
+        self._slots = slots
+        timed = tuple(timed)
+        all_ = [one for one in (*timed, *inner_steps(timed)) if not one.made_of]
+        self._from = sorted(one.started for one in all_)
+        self._until = sorted(one.freed for one in all_)
+
+    def had_more(self, ready: Seconds, holder: Timed) -> bool:
+        """Whether there was another, half way between there and when `holder` gave its own back."""
+        moment = (ready + holder.freed) / 2
+        taken = bisect_right(self._from, moment) - bisect_right(self._until, moment)
+        return self._slots is not None and taken < self._slots
 
 
 def _gave_the_slot(one: Timed, by_freed: Sequence[Timed], moments: Sequence[Seconds], seen: set[int]) -> Timed | None:

@@ -71,6 +71,7 @@ class StepRun:
         "_key",
         "_log",
         "_parameters",
+        "_resolved",
         "_results",
         "_run",
         "_started",
@@ -90,6 +91,8 @@ class StepRun:
         self._attempts: int = 0
         self._in_doubt: bool = False
         self._parameters: Mapping[str, object] | None = None
+        self._resolved: Compiled | None = None
+        """What they are the resolved form of: the step's own inputs, or those of its fallback."""
         self._started: float = run.now
         self._inner: RunLog | None = None
 
@@ -107,7 +110,9 @@ class StepRun:
         return await self._fall_back(step.fallback, first)
 
     async def _fall_back(self, call: ActionCall, first: TrouperError) -> StepOutcome:
-        in_doubt = self._in_doubt
+        in_doubt, tool, parameters = self._in_doubt, self._tool, self._parameters
+        if in_doubt and tool is not None:  # from here on, and not only from its end: the fallback may be the same
+            self._log.in_doubt.append((tool.name, parameters or {}))
         self._tool, self._inner = self._run.place.tools[call.action], None
         if not self._job.holding:  # a sub-plan gives its slot away
             await self._run.slot(self._job)
@@ -117,7 +122,7 @@ class StepRun:
             told = f"{first}; then the fallback {call.action!r} failed: {second}"
             error = ErrorInfo(ErrorInfo.of(second).kind, told)
             self._in_doubt = in_doubt or self._in_doubt
-            self._tool = self._job.tool
+            self._tool, self._parameters = tool, parameters
             return self._outcome(StepStatus.FAILED, None, error)
         return self._outcome(StepStatus.OK, result, fallback=True)
 
@@ -170,11 +175,11 @@ class StepRun:
     async def _one(self, inputs: Compiled) -> object:
         """One attempt."""
         tool, run = self._tool, self._run
-        if self._attempts == 0 or tool is not self._job.tool:
+        if inputs is not self._resolved:
             resolved = inputs.resolve(self._results, lenient=self._job.step.lenient)
             if not isinstance(resolved, dict):
                 raise StepError(f"the parameters of step {self._job.step.id} did not resolve to an object")
-            self._parameters = resolved
+            self._parameters, self._resolved = resolved, inputs
             if self._log.root.resumed and hides_secret(resolved):
                 raise StepError(
                     f"step {self._job.step.id} needs a secret, and the journal does not keep secrets: "
@@ -201,23 +206,23 @@ class StepRun:
         if run.place.scribe.active and not self._write_start(tool, parameters) and tool.effect is not Effect.PURE:
             await run.place.scribe.sync()
         limit = self._job.step.timeout_s if self._job.step.timeout_s is not None else tool.timeout
-        if run.place.carries:
-            with carry(budget=run.place.ledger):
-                return await self._guarded(tool, parameters, limit)
-        if limit is None and tool.permission is None:  # no scope where no deadline is set
-            return await tool.call(parameters, self._context(tool, math.inf), run.place.tool_place)
-        return await self._guarded(tool, parameters, limit)
+        try:
+            if run.place.carries:
+                with carry(budget=run.place.ledger):
+                    return await self._guarded(tool, parameters, limit)
+            if limit is None and tool.permission is None:  # no scope where no deadline is set
+                return await tool.call(parameters, self._context(tool, math.inf), run.place.tool_place)
+            return await self._guarded(tool, parameters, limit)
+        except ToolDied:
+            self._in_doubt = tool.effect is Effect.ONCE
+            raise
 
     async def _guarded(self, tool: Tool, parameters: Mapping[str, object], limit: float | None) -> object:
         run, step = self._run, self._job.step
         with trio.move_on_after(math.inf if limit is None else limit) as scope:
             if tool.permission is not None and run.place.policy.decision(tool.permission) is not Decision.ALLOW:
                 await run.place.policy.require(tool.permission, f"run {tool.name} (step {step.id})")
-            try:
-                result = await tool.call(parameters, self._context(tool, scope.deadline), run.place.tool_place)
-            except ToolDied:
-                self._in_doubt = tool.effect is Effect.ONCE
-                raise
+            result = await tool.call(parameters, self._context(tool, scope.deadline), run.place.tool_place)
             await trio.lowlevel.checkpoint_if_cancelled()  # one that swallowed its cancellation is late all the same
             return result
         self._in_doubt = tool.effect is Effect.ONCE

@@ -294,7 +294,8 @@ def _not_data(value: object, path: _Path) -> str:
         return f"{_where(path)} is a coroutine: write `async def`, so that it is awaited"
     if isinstance(value, bytes | bytearray | memoryview):
         return f"{_where(path)} is bytes, which JSON cannot carry: decode it, or write a file and return its path"
-    return f"{_where(path)} is a {type(value).__name__}, which is no data: return dicts, lists, text and numbers"
+    kind = f"of the class {type(value).__name__}"
+    return f"{_where(path)} is {kind}, which is no data: return dicts, lists, text and numbers"
 
 
 def _where(path: _Path) -> str:

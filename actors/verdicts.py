@@ -13,7 +13,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 import attrs
@@ -29,7 +29,7 @@ from .records import ApprovalGiven, StepEnded, VerdictGiven
 from .run_place import Verification
 from .runlog import RunLog
 from .tool import Tool
-from .verifier import question_on
+from .verifier import BLURRED, question_on
 
 if TYPE_CHECKING:
     from .plan_run import PlanRun
@@ -62,12 +62,23 @@ def refuted(outcome: StepOutcome, verdict: Verdict) -> StepOutcome:
     return attrs.evolve(outcome, status=StepStatus.FAILED, error=error)
 
 
+def unanswered(verdict: Verdict) -> bool:
+    """Whether there was something to check, and it could not be: the verifier has no answer.
+
+    Where it may not see what it would have to see, it is as if there were nothing to check.
+    """
+    return verdict.verdict is VerdictKind.UNVERIFIABLE and verdict.problems[:1] not in {(), (BLURRED,)}
+
+
 def together(verdicts: Iterable[Verdict]) -> Verdict:
-    """One verdict for a step of several parts: refuted by any, as sure as the least sure."""
+    """One verdict for a step of several parts: refuted by any, unanswered with any, as sure as the least sure."""
+    verdicts = tuple(verdicts)
     found = [v for v in verdicts if v.verdict is not VerdictKind.UNVERIFIABLE]
+    wrong = [v for v in found if v.verdict is VerdictKind.REFUTED]
+    if not wrong and (problems := [problem for v in verdicts if unanswered(v) for problem in v.problems]):
+        return Verdict(verdict=VerdictKind.UNVERIFIABLE, problems=tuple(dict.fromkeys(problems)))
     if not found:
         return UNVERIFIABLE
-    wrong = [v for v in found if v.verdict is VerdictKind.REFUTED]
     return Verdict(
         verdict=VerdictKind.REFUTED if wrong else VerdictKind.OK,
         confidence=max(v.confidence for v in wrong) if wrong else min(v.confidence for v in found),
@@ -94,6 +105,9 @@ class Verdicts:
         self._scopes: set[trio.CancelScope] = set()
         self.refuted: set[int] = set()
         """Steps that had succeeded, and were refuted beside the run: what has not begun must not count on them."""
+        self._sound: set[int] = set()
+        """Steps that stand on none of these, as long as there are `_sound_without` of them."""
+        self._sound_without: int = 0
         self._inner: list[Verdicts] = []
 
     @asynccontextmanager
@@ -123,28 +137,36 @@ class Verdicts:
 
     # ------------------------------------------------------------ at once
     def declared(self, job: Job, outcome: StepOutcome) -> StepOutcome:
-        """Without a verifier: whether the result is what its tool declares."""
-        tool = job.tool
-        if tool is None or (job.step.for_each is None and tool.gives is None):
-            self._log.verdicts[outcome.id] = UNVERIFIABLE
-            return outcome
+        """Whether the result is what its tool declares; if not, the step has failed at once.
+
+        Without a verifier this is the verdict; with one, the verifier looks at more.
+        """
         if job.step.for_each is not None:
             return self._declared_items(outcome)
-        tool = self._tool(outcome)
-        problems = tool.check_output(outcome.result)
-        if not problems:
-            self._log.verdicts[outcome.id] = DECLARED if tool.gives is not None else UNVERIFIABLE
-            return outcome
-        verdict = Verdict.of_declaration(problems, declared=True)
-        self._note(outcome.id, verdict)
-        return refuted(outcome, verdict)
+        tool = self._tool(outcome) if job.tool is not None or outcome.fallback else None
+        problems = [] if tool is None or tool.gives is None else tool.check_output(outcome.result)
+        if problems:
+            return self._misdeclared(outcome, Verdict.of_declaration(problems, declared=True))
+        if self.beside:
+            self._log.verdicts.pop(outcome.id, None)  # of a call that an earlier life of the program did not end
+        else:
+            self._log.verdicts[outcome.id] = UNVERIFIABLE if tool is None or tool.gives is None else DECLARED
+        return outcome
 
     def _declared_items(self, outcome: StepOutcome) -> StepOutcome:
         verdict = together(
             self._declared(part) for _, part in self._parts(outcome) if part.action in self._run.place.tools
         )
+        if verdict.verdict is VerdictKind.REFUTED:
+            return self._misdeclared(outcome, verdict)
+        if not self.beside:
+            self._note(outcome.id, verdict)
+        return outcome
+
+    def _misdeclared(self, outcome: StepOutcome, verdict: Verdict) -> StepOutcome:
         self._note(outcome.id, verdict)
-        return refuted(outcome, verdict) if verdict.verdict is VerdictKind.REFUTED else outcome
+        said = f"{outcome.action} gave something else than it declares: {'; '.join(verdict.problems)}"
+        return attrs.evolve(outcome, status=StepStatus.FAILED, error=ErrorInfo("refuted", said))
 
     async def judged(self, job: Job, outcome: StepOutcome) -> StepOutcome:
         """The outcome after its verdict: a critical step without one has failed (closed, not open)."""
@@ -152,12 +174,11 @@ class Verdicts:
         verdict = await self._ask(outcome)
         job.waited("verifier", self._run.clock() - began)
         outcome = attrs.evolve(outcome, waits=job.waits or {}, ended=self._run.tick())
-        self._note(outcome.id, verdict if verdict is not None else _NOT_IN_TIME)
-        if verdict is None:
-            if job.step.critical is not True:
-                return outcome
-            error = ErrorInfo("unverified", f"no verdict could be had on step {outcome.id}, which is critical")
-            return attrs.evolve(outcome, status=StepStatus.FAILED, error=error)
+        verdict = verdict if verdict is not None else _NOT_IN_TIME
+        self._note(outcome.id, verdict)
+        if unanswered(verdict) and job.step.critical is True:
+            why = f"no verdict could be had on step {outcome.id}, which is critical: {'; '.join(verdict.problems)}"
+            return attrs.evolve(outcome, status=StepStatus.FAILED, error=ErrorInfo("unverified", why))
         return refuted(outcome, verdict) if refutes(verdict, self._settings) else outcome
 
     def settled(self, step: int, said: ApprovalGiven) -> None:
@@ -226,8 +247,28 @@ class Verdicts:
         """What a step that is about to begin comes to if one that it cannot do without was refuted meanwhile."""
         if not self.refuted or step.lenient:
             return None
-        causes = self.refuted & step.needs
-        return skipped_behind(step, self._log.outcomes[min(causes)]) if causes else None
+        cause = self._stands_on(step)
+        return skipped_behind(step, self._log.outcomes[cause]) if cause is not None else None
+
+    def _stands_on(self, step: Step) -> int | None:
+        """The refuted step that it needs, itself or through others that had begun before the verdict."""
+        if self._sound_without != len(self.refuted):
+            self._sound_without = len(self.refuted)
+            self._sound.clear()
+        seen: set[int] = set()
+        todo = [step]
+        while todo:
+            needs = todo.pop().needs
+            if causes := self.refuted & needs:
+                return min(causes)
+            for need in needs - seen - self._sound:
+                seen.add(need)
+                with suppress(KeyError):  # it had finished in an earlier plan
+                    other = self._run.jobs[need].step
+                    if not other.lenient:
+                        todo.append(other)
+        self._sound |= seen
+        return None
 
     def refuted_inside(self, where: tuple[int, ...], wrong: StepOutcome) -> None:
         """A step inside one of ours was refuted; if ours has not ended yet it will find that out itself."""

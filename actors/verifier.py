@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Collection, Mapping, Sequence
-from typing import cast
+from typing import Final, cast
 
 from trouper.runtime import (
     Actor,
@@ -43,6 +43,9 @@ from .tool_drive import driven
 from .tool_failure import told
 
 log: logging.Logger = logging.getLogger("trouper.verifier")
+
+BLURRED: Final = "a secret was taken out of what was checked"
+"""The first problem of a verdict that could not be had for that reason, which is no fault of anybody's."""
 
 
 def question_on(
@@ -112,7 +115,7 @@ class Verifier(Actor):
             raised = error.__cause__ if isinstance(error, ToolError) and error.__cause__ is not None else error
             verdict = _no_verdict(f"the check of {message.action!r} raised {told(raised)}")
         if verdict.verdict is VerdictKind.REFUTED and not declared and _unfair(tool, message):
-            verdict = _no_verdict("a secret was taken out of what was checked", *verdict.problems)
+            verdict = _no_verdict(BLURRED, *verdict.problems)
         if self._model is not None and verdict == _NOTHING_CHECKED:
             verdict = await self._opinion(self._model, tool, message)
         log.info("[VERIFIER] %s: %s", message.action, verdict.verdict.value)

@@ -74,7 +74,7 @@ def _show_schema(call: Call, goal: str | None) -> ExitCode:
 
 async def _plan(session: Session, goal: str, *, mermaid: bool) -> ExitCode:
     say_planner(session)
-    planned = await session.in_time(lambda: session.troupe.plan(goal, timeout=session.call.timeout))
+    planned = await session.in_time(lambda: session.troupe.planned(goal, timeout=session.call.timeout))
     results = session.call.results
     if session.call.as_json:
         results.json(planned_json(planned))

@@ -40,10 +40,16 @@ def run(call: Call, goals: tuple[str, ...]) -> ExitCode:
 @with_options("config", "set", "workdir", "tools", "timeout", "budget", "json", "quiet")
 def exec_(call: Call, plan: str) -> ExitCode:
     """Execute a ready plan (`-`: from standard input); no model is needed."""
-    from trouper.runtime import parse_plan
+    from trouper.runtime import PlanError, parse_plan
 
-    parsed = parse_plan(read_plan(plan))  # before anything is opened; the troupe checks it against its tools
-    return in_session(call, functools.partial(_run_plan, plan=parsed))
+    source: Plan | bytes = (text := read_plan(plan))
+    try:
+        source = parse_plan(text)  # before anything is opened; the troupe checks it against its tools
+    except PlanError as error:
+        if {problem.kind for problem in error.problems} <= {"invalid_json", "empty_plan"}:
+            raise
+        # All problems are told at once: the troupe looks at the text again, and knows the tools.
+    return in_session(call, functools.partial(_run_plan, plan=source))
 
 
 def all_goals(given: Sequence[str]) -> Iterator[str]:
@@ -105,7 +111,7 @@ async def _run_goal(session: Session, goal: str) -> ExitCode:
     return show_outcome(call, session.config, outcome)
 
 
-async def _run_plan(session: Session, plan: Plan) -> ExitCode:
+async def _run_plan(session: Session, plan: Plan | bytes) -> ExitCode:
     call, troupe = session.call, session.troupe
     outcome = await session.watched(lambda: troupe.run_plan(plan, timeout=call.timeout, budget=call.budget))
     return show_outcome(call, session.config, await answered(session, outcome))

@@ -16,6 +16,9 @@ from .cli_exit import BadInput
 if TYPE_CHECKING:
     from trouper.actors.tool import Tool
 
+_OURS = frozenset(Path(__file__).parent.with_name(ring) for ring in ("actors", "adapters", "runtime"))
+"""What is wrong with a user's function is found out in there."""
+
 
 def load_tools(specs: Iterable[str]) -> list[Tool]:
     """The tools that each `module:attribute` names, in order.
@@ -53,13 +56,20 @@ def _as_tools(spec: str, found: object) -> Sequence[Tool]:
     if isinstance(found, Tool):
         return [found]
     if not isinstance(found, list | tuple):
-        raise BadInput(f"--tools {spec}: that is a {type(found).__name__}, not a tool or a list of tools{_hint(found)}")
+        raise BadInput(f"--tools {spec}: that is {_shown(found)}, not a tool or a list of tools{_hint(found)}")
     if not found:
         raise BadInput(f"--tools {spec}: that list is empty")
     for n, item in enumerate(found):
         if not isinstance(item, Tool):
-            raise BadInput(f"--tools {spec}: item {n} is a {type(item).__name__}, not a tool{_hint(item)}")
+            raise BadInput(f"--tools {spec}: item {n} is {_shown(item)}, not a tool{_hint(item)}")
     return found
+
+
+def _shown(found: object) -> str:
+    if isinstance(found, type):
+        return f"the class {found.__name__}"
+    name = type(found).__name__
+    return f"{'an' if name[0] in 'aeiou' else 'a'} {name}"
 
 
 def _hint(found: object) -> str:
@@ -97,8 +107,8 @@ def _line(error: BaseException) -> str:
     """Where in the user's own code it happened."""
     if isinstance(error, SyntaxError):
         return ""  # its message has the place
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if "importlib" not in f.filename]
-    mine = [f for f in frames if f.filename != __file__]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith("<")]
+    mine = [f for f in frames if "importlib" not in f.filename and Path(f.filename).parent not in _OURS]
     return f" at {mine[-1].filename}:{mine[-1].lineno}" if mine else ""
 
 

@@ -8,14 +8,19 @@ from itertools import islice
 
 _LONGEST = 60  # difflib is quadratic in the length, and nobody misspells a longer name
 _MOST = 500
+_SHOWN = 3
 
 
 def nearest(word: str, names: Iterable[str]) -> tuple[str, ...]:
-    """Up to three of `names` that are spelt like `word`, the nearest first."""
+    """Up to three of `names` that are spelt like `word`, in capitals or not, the nearest first."""
     if not word or len(word) > _LONGEST:
         return ()
-    candidates = [name for name in islice(names, _MOST) if len(name) <= _LONGEST]
-    return tuple(get_close_matches(word, candidates, n=3, cutoff=0.6))
+    candidates: dict[str, list[str]] = {}
+    for name in islice(names, _MOST):
+        if len(name) <= _LONGEST:
+            candidates.setdefault(name.casefold(), []).append(name)
+    found = get_close_matches(word.casefold(), candidates, n=_SHOWN, cutoff=0.6)
+    return tuple(name for folded in found for name in candidates[folded])[:_SHOWN]
 
 
 def suggestion(word: str, names: Iterable[str]) -> str:

@@ -86,7 +86,8 @@ def _parsed(source: PlanSource, catalogue: Catalogue | None, goal: str | None, e
     if quick is None:
         if isinstance(source, str | bytes | bytearray) and not is_proven(document):
             document = read_text(source)
-        entries = _entries(document.value, report)
+        plan = _unwrapped(document.value)
+        entries = _entries(plan, report)
         report.entries = entries
         if document.repeated:
             report_repeated_keys(document.value, isinstance(document.value, list), report)
@@ -95,8 +96,8 @@ def _parsed(source: PlanSource, catalogue: Catalogue | None, goal: str | None, e
             drafts = without_finished(drafts, earlier)
         checked = check(drafts, catalogue, report, earlier)
     else:
-        drafts, checked = [], quick.checked
-    notes = {} if not isinstance(document.value, dict) else document.value
+        plan, drafts, checked = document.value, [], quick.checked
+    notes = {} if not isinstance(plan, dict) else plan
     said_goal = _goal(notes, report)
     budget = _budget(notes, report)
     report.raise_if_any()
@@ -146,6 +147,15 @@ def _step_of(path: Path, entries: list[object]) -> int | None:
     return as_id(entry.get("id")) if isinstance(entry, dict) else None
 
 
+def _unwrapped(value: object) -> object:
+    """The plan in what a planner says about its success, as `trouper plan --json` does; any other value as it is."""
+    if isinstance(value, dict) and "steps" not in value and True in (value.get("ok"), value.get("success")):
+        plan = value.get("plan")
+        if isinstance(plan, list) or (isinstance(plan, dict) and "steps" in plan):
+            return plan
+    return value
+
+
 def _entries(value: object, report: Report) -> list[object]:
     """The steps as they came, whichever of the two shapes the plan has."""
     steps = value.get("steps") if isinstance(value, dict) else value
@@ -158,8 +168,9 @@ def _entries(value: object, report: Report) -> list[object]:
     if isinstance(value, dict) and "steps" not in value:
         _report_no_steps(value, report)
     else:
-        path = ("steps",) if isinstance(value, dict) else ()
-        report.add("wrong_type", path, f"the plan is {shown(steps)}, not a list of steps or an object with 'steps'")
+        path, what = (("steps",), "'steps' is") if isinstance(value, dict) else ((), "the plan is")
+        wanted = "a list of steps" if isinstance(value, dict) else "a list of steps or an object with 'steps'"
+        report.add("wrong_type", path, f"{what} {shown(steps)}, not {wanted}")
     return []
 
 

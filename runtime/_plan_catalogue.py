@@ -11,7 +11,7 @@ import attrs
 from ._errors import ConfigError, ConfigProblem, ProblemKind
 from ._nearest import listed, nearest, suggestion
 from ._plan_data import Path
-from ._plan_report import short
+from ._plan_report import short, shown
 
 _KEYS = ("required", "parameters", "outputs", "schema")
 
@@ -84,7 +84,7 @@ def catalogue_from_json(source: object) -> dict[str, ActionSignature]:
         ConfigError: with every mistake, each with its path.
     """
     if not isinstance(source, Mapping):
-        message = f"is {_kind(source)}, not an object of action names"
+        message = f"is {shown(source)}, not an object of action names"
         raise ConfigError([ConfigProblem(path="", message=message)], source="the catalogue")
     problems: list[ConfigProblem] = []
     found = {str(name): _signature(str(name), entry, problems) for name, entry in source.items()}
@@ -95,7 +95,7 @@ def catalogue_from_json(source: object) -> dict[str, ActionSignature]:
 
 def _signature(action: str, entry: object, problems: list[ConfigProblem]) -> ActionSignature:
     if not isinstance(entry, Mapping):
-        problems.append(ConfigProblem(path=action, message=f"is {_kind(entry)}, not an object"))
+        problems.append(ConfigProblem(path=action, message=f"is {shown(entry)}, not an object"))
         return ActionSignature()
     for key in map(str, entry):
         near = () if key in _KEYS else nearest(key, _KEYS)
@@ -104,7 +104,7 @@ def _signature(action: str, entry: object, problems: list[ConfigProblem]) -> Act
     lists = {key: _list_of_names(f"{action}.{key}", entry.get(key), problems) for key in _KEYS[:3]}
     schema = entry.get("schema")
     if schema is not None and not isinstance(schema, Mapping):
-        problems.append(ConfigProblem(path=f"{action}.schema", message=f"is {_kind(schema)}, not a JSON Schema"))
+        problems.append(ConfigProblem(path=f"{action}.schema", message=f"is {shown(schema)}, not a JSON Schema"))
         schema = None
     return ActionSignature(lists["required"] or (), lists["parameters"], lists["outputs"], schema=schema)
 
@@ -115,13 +115,9 @@ def _list_of_names(path: str, value: object, problems: list[ConfigProblem]) -> l
     if isinstance(value, Mapping) and path.endswith(".parameters"):
         value = list(value)
     if not isinstance(value, list | tuple):
-        problems.append(ConfigProblem(path=path, message=f"is {_kind(value)}, not a list of names"))
+        problems.append(ConfigProblem(path=path, message=f"is {shown(value)}, not a list of names"))
         return None
     for n, name in enumerate(value):
         if not isinstance(name, str):
-            problems.append(ConfigProblem(path=f"{path}[{n}]", message=f"is {_kind(name)}, not a name"))
+            problems.append(ConfigProblem(path=f"{path}[{n}]", message=f"is {shown(name)}, not a name"))
     return [name for name in value if isinstance(name, str)]
-
-
-def _kind(value: object) -> str:
-    return "null" if value is None else f"a {type(value).__name__}"

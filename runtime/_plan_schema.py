@@ -21,6 +21,8 @@ _TEXT: Schema = {"type": "string", "pattern": r"\S"}
 _IDS: Schema = {"type": "array", "items": _ID, "description": "The ids of the steps that must be done before."}
 _AMOUNT: Schema = {"type": "number", "exclusiveMinimum": 0}
 _COUNT: Schema = {"type": "integer", "minimum": 1, "maximum": MAX_ID}
+_GOAL: Schema = {"type": "string"}
+_NOTE: Schema = {"description": "A note of the planner; nothing runs because of it."}
 _STEP: Schema = {"$ref": "#/$defs/step"}
 _STEPS: Schema = {"type": "array", "minItems": 1, "items": _STEP}
 
@@ -34,7 +36,9 @@ def plan_schema(actions: Mapping[str, ActionSignature] | None = None) -> dict[st
     no cycle: `parse_plan` remains the judge.
     """
     if actions is None:
-        return _own({"$schema": _DIALECT, "title": "Plan", "$defs": _definitions(), "anyOf": [_STEPS, _envelope()]})
+        return _own(
+            {"$schema": _DIALECT, "title": "Plan", "$defs": _definitions(), "anyOf": [_STEPS, _envelope(goal=_GOAL)]}
+        )
     return _own(
         {
             "$schema": _DIALECT,
@@ -53,13 +57,17 @@ def _own(schema: Schema) -> Schema:
     return {key: fresh_copy(value) for key, value in schema.items()}
 
 
-def _envelope(**more: Schema) -> Schema:
+def _optional(**properties: Schema) -> Schema:
+    """Properties that may be left out, and `null` is as good as that."""
+    return {name: {"anyOf": [schema, {"type": "null"}]} for name, schema in properties.items()}
+
+
+def _envelope(*, goal: Schema, **more: Schema) -> Schema:
     """A plan as an object."""
-    notes: Schema = {"goal": {"type": "string"}, "reasoning": {"type": "string"}}
-    budget: Schema = {"$ref": "#/$defs/budget"}
+    known = _optional(goal=goal, budget={"$ref": "#/$defs/budget"})
     return {
         "type": "object",
-        "properties": {**notes, "budget": budget, "steps": _STEPS, **more},
+        "properties": {**known, "reasoning": _NOTE, "steps": _STEPS, **more},
         "required": ["steps"],
     }
 
@@ -71,20 +79,15 @@ def _definitions() -> Schema:
         "plan_step": _plan_step(),
         "call": {
             "type": "object",
-            "properties": {"action": _TEXT, "parameters": {"type": "object"}},
+            "properties": {"action": _TEXT, **_optional(parameters={"type": "object"})},
             "required": ["action"],
         },
         "budget": {
             "type": "object",
             "description": "What may be spent in all; what is not named has no limit.",
-            "properties": {
-                "tokens": _COUNT,
-                "cost": _AMOUNT,
-                "seconds": _AMOUNT,
-                "steps": _COUNT,
-                "tool_calls": _COUNT,
-                "model_calls": _COUNT,
-            },
+            "properties": _optional(
+                tokens=_COUNT, cost=_AMOUNT, seconds=_AMOUNT, steps=_COUNT, tool_calls=_COUNT, model_calls=_COUNT
+            ),
             "additionalProperties": False,
         },
     }
@@ -97,11 +100,13 @@ def _action_step() -> Schema:
         "properties": {
             "id": _ID,
             "action": {**_TEXT, "description": "The name of a tool."},
-            "parameters": {
-                "type": "object",
-                "description": "What the tool gets. $stepN.field in a text stands for a part of step N's result.",
-            },
-            "dependencies": _IDS,
+            **_optional(
+                parameters={
+                    "type": "object",
+                    "description": "What the tool gets. $stepN.field in a text stands for a part of step N's result.",
+                },
+                dependencies=_IDS,
+            ),
             **_policies(),
             SUB_PLAN: {"enum": [None]},
             "budget": {"enum": [None]},
@@ -117,10 +122,9 @@ def _plan_step() -> Schema:
         "type": "object",
         "properties": {
             "id": _ID,
-            SUB_PLAN: {"anyOf": [_STEPS, _envelope(output=output)]},
-            "dependencies": _IDS,
+            SUB_PLAN: {"anyOf": [_STEPS, _envelope(goal=_NOTE, output=output)]},
+            **_optional(dependencies=_IDS, budget={"$ref": "#/$defs/budget"}),
             **_policies(),
-            "budget": {"$ref": "#/$defs/budget"},
             "action": {"enum": [SUB_PLAN, None]},
             "parameters": {"enum": [{}, None]},
         },
@@ -135,31 +139,32 @@ def _policies() -> Schema:
         "type": "object",
         "properties": {
             "items": {"anyOf": items},
-            "max_parallel": _COUNT,
-            "on_failure": {"enum": ["fail", "continue"]},
-            "max_items": {**_COUNT, "description": f"More elements are an error; {MAX_ITEMS} if not given."},
+            **_optional(
+                max_parallel=_COUNT,
+                on_failure={"enum": ["fail", "continue"]},
+                max_items={**_COUNT, "description": f"More elements are an error; {MAX_ITEMS} if not given."},
+            ),
         },
         "required": ["items"],
         "additionalProperties": False,
     }
-    return {
-        "critical": {"type": "boolean"},
-        "timeout_s": _AMOUNT,
-        "max_retries": {"type": "integer", "minimum": 0},
-        "retry_backoff_s": {"type": "number", "minimum": 0},
-        "fallback": call,
-        "condition": {
+    policies = _optional(
+        critical={"type": "boolean"},
+        timeout_s=_AMOUNT,
+        max_retries={"type": "integer", "minimum": 0, "maximum": MAX_ID},
+        retry_backoff_s={"type": "number", "minimum": 0},
+        fallback=call,
+        condition={
             "anyOf": [{"type": "boolean"}, _TEXT],
             "description": "Such as: $step1.count > 3 and not empty($step2.rows)",
         },
-        "for_each": {"anyOf": [*items, each], "description": "$item is the element, $index its place."},
-        "join": {"anyOf": [{"enum": ["all", "any"]}, _COUNT]},
-        "approval": {"anyOf": [{"type": "boolean"}, _TEXT]},
-        "idempotency_key": _TEXT,
-        "compensate": call,
-        "reasoning": {"type": "string"},
-        "expected_output": {"type": "string"},
-    }
+        for_each={"anyOf": [*items, each], "description": "$item is the element, $index its place."},
+        join={"anyOf": [{"enum": ["all", "any"]}, _COUNT]},
+        approval={"anyOf": [{"type": "boolean"}, _TEXT]},
+        idempotency_key=_TEXT,
+        compensate=call,
+    )
+    return {**policies, "reasoning": _NOTE, "expected_output": _NOTE}
 
 
 def _step_of(actions: Mapping[str, ActionSignature]) -> Schema:

@@ -180,5 +180,6 @@ def _visible(scope: _Scope) -> Iterator[Iterable[int]]:
 def _check_join(draft: Draft, dependencies: int) -> None:
     join = draft.policies.get("join")
     if isinstance(join, int) and join > dependencies:
-        message = f"'join' is {shown(join)}, more than the {dependencies} steps that it waits for"
+        steps = "step" if dependencies == 1 else "steps"
+        message = f"'join' is {shown(join)}, more than the {dependencies} {steps} that it waits for"
         draft.problem("wrong_type", ("join",), message)

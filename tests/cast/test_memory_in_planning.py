@@ -49,6 +49,17 @@ async def test_a_memory_that_fits_is_in_the_prompt_with_its_number_kind_and_day(
     )
 
 
+async def test_a_long_memory_is_cut_and_says_so(tmp_path) -> None:
+    """Was: whole, 100,000 characters of it, in the prompt of each plan that it bears on."""
+    await told(tmp_path, "The quarterly report goes to the blue folder. " + "Reports were always kept well. " * 1_000)
+
+    prompt = await asked(tmp_path, "Put the quarterly report into its folder")
+
+    assert "The quarterly report goes to the blue folder." in prompt
+    assert "... (31,046 characters)" in prompt
+    assert len(prompt) < 2_000
+
+
 async def test_the_memories_of_another_namespace_are_not(tmp_path) -> None:
     await told(tmp_path, "The quarterly report goes to the blue folder", namespace="anna")
 

@@ -61,7 +61,7 @@ async def test_a_server_sends_exactly_these_pieces_and_can_be_held_up_before_eac
     async with model_server([ServerReply(words=WORDS, before=before)]) as server:
         model = OpenAIModel(model="test", base_url=server.base_url)
         pieces = []
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with model.stream(ASK) as chunks:
                 async for chunk in chunks:
                     if chunk.text:

@@ -310,7 +310,7 @@ async def test_a_model_behind_a_real_connection_plans_anew(tmp_path) -> None:
     async with model_server([FIRST.replace("slow", "fast"), SECOND]) as server:
         config = {"llm": {"base_url": server.base_url}, "memory": {"path": str(tmp_path / "memory.sqlite")}}
         async with trouper.open_troupe(config, tools=world.tools(), embedder=HashEmbedder()) as troupe:
-            outcome = await troupe.execute(GOAL, timeout=30)
+            outcome = await troupe.execute(GOAL, timeout=90)
 
         asked = [request.json["messages"] for request in server.requests]
         assert outcome.steps[6].result == "the train (the fast)"

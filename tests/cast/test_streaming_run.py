@@ -349,7 +349,7 @@ async def test_over_a_real_connection_a_step_is_done_before_the_model_has_finish
         config = {"llm": {"base_url": server.base_url}, "memory": {"path": str(tmp_path / "memory.sqlite")}}
         tools = [search, *World().tools()[1:]]
         async with trouper.open_troupe(config, tools=tools, embedder=HashEmbedder()) as troupe:
-            with trio.fail_after(30):
-                outcome = await troupe.execute(GOAL, timeout=20)
+            with trio.fail_after(90):
+                outcome = await troupe.execute(GOAL, timeout=80)
 
         assert outcome.steps[4].result == "ab", outcome.error

@@ -117,15 +117,50 @@ async def test_a_critical_step_whose_verdict_cannot_be_had_has_failed(autojump_c
 
 
 @pytest.mark.parametrize("crash", [ZeroDivisionError("x"), "not a verdict"])
-async def test_a_check_that_fails_itself_has_refuted_nothing(autojump_clock, crash) -> None:
-    """The verifier has answered: nothing could be checked, as with a tool that has no check."""
-    lab = Lab(crash)
+@pytest.mark.parametrize("inside", [False, True])
+async def test_a_check_that_fails_itself_refutes_nothing_and_vouches_for_nothing(autojump_clock, crash, inside) -> None:
+    """There is a check, and it has no answer: that is not the same as a tool without one. Also of an element."""
+    for critical in (None, True):
+        lab = Lab(crash)
+        steps = plan(critical)
+        if inside:
+            steps[0]["for_each"] = [1, 2]
+            steps[1]["parameters"] = {"of": "$step1"}
+        async with opened(lab.tools()) as troupe:
+            outcome = await troupe.run_plan(steps)
+
+        assert outcome.status is (RunStatus.FAILED if critical else RunStatus.SUCCESS)
+        assert ("use" in lab.calls) is (critical is None)
+        assert outcome.verdicts[1].verdict is VerdictKind.UNVERIFIABLE
+        assert outcome.verdicts[1].problems != ()
+        if critical:
+            assert outcome.steps[1].error.kind == "unverified"
+            assert outcome.verdicts[1].problems[0] in outcome.steps[1].error.message
+
+
+async def test_a_check_that_may_not_see_a_secret_blocks_nobody(autojump_clock) -> None:
+    """It cannot agree, through no fault of anybody's; that is as if there were no check."""
+    lab = Lab(WRONG)
+    steps = plan(critical=True)
+    steps[0]["parameters"] = {"url": "postgres://ann:hunter2@host/db"}
     async with opened(lab.tools()) as troupe:
-        outcome = await troupe.run_plan(plan(critical=True))
+        outcome = await troupe.run_plan(steps)
 
     assert outcome.status is RunStatus.SUCCESS
     assert outcome.verdicts[1].verdict is VerdictKind.UNVERIFIABLE
-    assert outcome.verdicts[1].problems != ()
+    assert "use" in lab.calls
+
+
+async def test_a_critical_plan_of_its_own_needs_the_verdicts_inside_it(autojump_clock) -> None:
+    """Was: one that could not be had in time inside it was passed over."""
+    lab = Lab(seconds=1000.0)
+    steps = [{"id": 1, "critical": True, "plan": [{"id": 11, "action": "measure"}]}, *plan()[1:]]
+    steps[1] = {"id": 2, "action": "use", "dependencies": [1]}
+    async with opened(lab.tools(), verifier={"timeout": 3.0}) as troupe:
+        outcome = await troupe.run_plan(steps, timeout=100)
+
+    assert statuses(outcome) == {1: "failed", 2: "skipped", 3: "ok"}
+    assert outcome.steps[1].error.kind == "unverified"
 
 
 # ------------------------------------------------------------------ behind
@@ -181,16 +216,23 @@ async def test_what_has_not_begun_when_a_step_is_refuted_is_skipped_behind_it(au
         {"id": 4, "action": "last", "parameters": {"n": 4}, "dependencies": [3]},
         {"id": 5, "action": "last", "parameters": {"n": 5}, "dependencies": [2]},
         {"id": 6, "action": "last", "parameters": {"n": 6}, "dependencies": [1, 2], "join": "any"},
+        {"id": 7, "action": "wait", "parameters": {"seconds": 5}, "dependencies": [1]},
+        {"id": 8, "action": "last", "parameters": {"n": 8}, "dependencies": [7]},
+        {"id": 9, "action": "wait", "parameters": {"seconds": 5}, "dependencies": [1], "join": "any"},
+        {"id": 10, "action": "last", "parameters": {"n": 10}, "dependencies": [9]},
     ]
     lab = Lab(WRONG, seconds=1.0)
     async with opened([*lab.tools(), wait, last_plain if plain else last_slow]) as troupe:
         outcome = await troupe.run_plan(steps)
 
     assert outcome.status is RunStatus.FAILED
-    assert statuses(outcome) == {1: "failed", 2: "ok", 3: "skipped", 4: "skipped", 5: "ok", 6: "ok"}
-    assert [(outcome.steps[n].reason, outcome.steps[n].cause) for n in (3, 4)] == [("dependency", 1), ("dependency", 3)]
+    skipped = {3: 1, 4: 3, 8: 1}  # 8 stands on 1 through 7, which had begun before the verdict
+    assert statuses(outcome) == {n: "failed" if n == 1 else "skipped" if n in skipped else "ok" for n in range(1, 11)}
+    assert {n: (outcome.steps[n].reason, outcome.steps[n].cause) for n in skipped} == {
+        n: ("dependency", cause) for n, cause in skipped.items()
+    }
     assert "refuted" in outcome.steps[3].error.message
-    assert sorted(used) == [5, 6]
+    assert sorted(used) == [5, 6, 10]
 
 
 async def test_a_refuted_step_that_may_fail_fails_nobody_else(autojump_clock) -> None:
@@ -346,3 +388,29 @@ async def test_a_step_that_is_refuted_inside_takes_the_step_around_it_along(auto
     assert outcome.status is RunStatus.FAILED
     assert outcome.steps[1].error is not None
     assert outcome.steps[1].error.kind == outcome.steps[1].steps[11].error.kind == "refuted"
+
+
+@pytest.mark.parametrize("plain", [True, False])
+async def test_a_verdict_on_a_call_that_was_not_ended_is_not_one_on_the_next(autojump_clock, plain) -> None:
+    """The program was killed between the verdict and the end of its step; the step runs again and is looked at."""
+    given: list[object] = ["seven", 7]
+
+    @tool(effect=Effect.PURE)
+    async def count() -> int:
+        return given.pop(0)  # type: ignore[return-value]  # the first is what it declares not
+
+    steps = [{"id": 1, "action": "count", **({} if plain else {"timeout_s": 5})}]
+    journal, killed = MemoryJournal(), MemoryJournal()
+    async with opened([count], journal=journal) as troupe:
+        first = await troupe.run_plan(steps)
+    assert (first.steps[1].error.kind, first.verdicts[1].verdict) == ("refuted", VerdictKind.REFUTED)
+    for record in await journal.read(first.run_id):
+        killed.append(record)
+        if isinstance(record, VerdictGiven):
+            break
+
+    async with opened([count], journal=killed) as troupe:
+        outcome = await troupe.resume(first.run_id)
+
+    assert (outcome.status, outcome.steps[1].result) == (RunStatus.SUCCESS, 7)
+    assert outcome.verdicts[1].verdict is not VerdictKind.REFUTED

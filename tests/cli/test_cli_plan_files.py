@@ -135,3 +135,61 @@ def test_the_schema_of_plans_can_be_had_without_a_goal(here):
 
     assert said.code == 0
     assert "steps" in json.dumps(said.json)
+
+
+def test_a_plan_that_was_planned_is_executed_as_it_was_printed(here):
+    planned = here("plan", "--json", "--quiet", "What is 6 * 7?")
+
+    assert here("check", "-", "--json", stdin=planned.out.encode()).json["levels"] == planned.json["levels"]
+    assert here("exec", "-", "--quiet", stdin=planned.out.encode()).out == "6 * 7 = 42\n"
+
+
+def test_exec_tells_what_is_wrong_with_the_plan_and_with_its_calls_in_one_report(here):
+    plan = [{"id": 1, "action": "calculat"}, {"id": 2, "action": "reply", "dependencies": [9]}, {"action": "x"}]
+    said = here("exec", "-", "--json", stdin=json.dumps(plan).encode())
+
+    assert said.code == 2
+    assert {(p["kind"], p["path"]) for p in said.json["problems"]} == {
+        ("unknown_action", "steps[0].action"),
+        ("dangling_dependency", "steps[1].dependencies[0]"),
+        ("missing_parameter", "steps[1].parameters.message"),
+        ("missing_id", "steps[2].id"),
+        ("unknown_action", "steps[2].action"),
+    }
+
+
+def test_a_plan_that_is_no_text_is_a_problem_of_the_plan(here):
+    for command in ("check", "exec"):
+        said = here(command, "-", "--json", stdin=b"\xff\xfe[]")
+
+        assert said.code == 2
+        assert [(p["kind"], p["step"]) for p in said.json["problems"]] == [("invalid_json", None)]
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        "@trouper.tool(timeout=-1)\ndef x(a: int) -> int:\n    return a",
+        "@trouper.tool(effect='pure')\ndef x(a: int) -> int:\n    return a",
+        "@trouper.tool\ndef x(*a) -> int:\n    return 1",
+        "x = trouper.tool(lambda a: a)",
+    ],
+)
+def test_a_tool_that_cannot_be_made_is_looked_for_where_its_author_wrote_it(here, tool):
+    (here.cwd / "mine.py").write_text(f"import trouper\n\n{tool}\n")
+    said = here("check", "-", "--tools", "mine:x", stdin=GOOD.encode())
+
+    assert said.code == 2
+    assert f"failed at {here.cwd / 'mine.py'}:3: " in said.err
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [("5", "that is an int, not a tool"), ("[str]", "item 0 is the class str, not a tool"), ("print", "@trouper.tool")],
+)
+def test_what_is_no_tool_is_told(here, value, words):
+    (here.cwd / "mine.py").write_text(f"x = {value}\n")
+    said = here("check", "-", "--tools", "mine:x", stdin=GOOD.encode())
+
+    assert (said.code, said.out) == (2, "")
+    assert words in said.err

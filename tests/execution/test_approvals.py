@@ -96,6 +96,36 @@ async def test_a_declined_step_has_failed_and_what_needs_it_is_skipped(autojump_
     assert 2 not in played.received
 
 
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        ({"approval": "Pay {$step1.prize} EUR?"}, "unknown_field"),
+        ({"parameters": {"n": "$step1.prize"}}, "unknown_field"),
+        ({"for_each": "$step1", "parameters": {"n": "$item"}}, "step"),
+    ],
+)
+async def test_nobody_is_asked_about_a_step_that_cannot_run(more, kind, autojump_clock) -> None:
+    """Was: a person had to answer first, whatever the answer."""
+    played = stage()
+    async with open_stage(played) as troupe:
+        outcome = await troupe.run_plan([step(1), step(2, 1, **{"approval": True, **more}), step(3, 2), step(4)])
+
+    assert outcome.status is RunStatus.FAILED
+    assert statuses(outcome) == {1: "ok", 2: "failed", 3: "skipped", 4: "ok"}
+    assert (outcome.steps[2].error.kind, outcome.questions) == (kind, ())
+
+
+async def test_a_question_about_elements_shows_them(autojump_clock) -> None:
+    played = stage()
+    async with open_stage(played) as troupe:
+        outcome = await troupe.run_plan(
+            [step(1), step(2, 1, approval=True, for_each=["$step1.price", 7], parameters={"n": "$item"})]
+        )
+
+    [question] = outcome.questions
+    assert question.question == 'May step 2 (work) run with {"n": "$item"} for each of [30, 7]?'
+
+
 async def test_a_declined_step_that_is_not_critical_is_tolerated(autojump_clock) -> None:
     played = stage()
     async with open_stage(played) as troupe:

@@ -182,3 +182,9 @@ def test_a_run_that_is_gone_on_with_is_no_moment_older_than_it_was() -> None:
 def test_two_sub_plans_that_are_cut_off_keep_no_slot_from_each_other() -> None:
     """Was: one waited to try again, the other failed for good, and the free slots were offered to nobody: it hung."""
     play(killed_one, 13043)
+
+
+@pytest.mark.parametrize("one", [run_one, arriving_one])
+def test_elements_that_are_sub_plans_may_have_a_tool_for_a_fallback(one) -> None:
+    """Was: what the fallback gave was looked for under the name of the sub-plan, and the executor crashed."""
+    play(one, 20164)

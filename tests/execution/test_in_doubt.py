@@ -345,3 +345,26 @@ async def test_a_tool_that_asks_for_nothing_is_in_doubt_like_any_other(autojump_
         outcome = await troupe.resume()
 
     assert (outcome.status, calls) == (RunStatus.IN_DOUBT, ["plain"])
+
+
+@pytest.mark.parametrize(("to", "sent"), [("ann", 1), ("bob", 2)])
+async def test_a_fallback_does_not_make_the_call_that_is_in_doubt_again(to, sent, autojump_clock) -> None:
+    """Written into the plan or not: the same call twice could be the effect twice. Another call is made."""
+    stage = Stage()
+    stage.seconds[1] = 9.0
+    plan = [
+        {
+            "id": 1,
+            "action": "send",
+            "parameters": {"to": "ann"},
+            "timeout_s": 1,
+            "fallback": {"action": "send", "parameters": {"to": to}},
+        },
+        {"id": 2, "action": "look"},
+    ]
+    async with opened(chest(stage)) as troupe:
+        outcome = await troupe.run_plan(plan)
+
+    assert statuses(outcome) == {1: "failed", 2: "ok"}
+    assert (outcome.steps[1].in_doubt, outcome.steps[1].fallback) == (True, False)
+    assert sum(call.action == "send" for call in stage.calls) == sent

@@ -6,11 +6,13 @@ import json
 import os
 import threading
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
 import trouper
 from tests.execution.stage import statuses
@@ -23,12 +25,23 @@ pytestmark = pytest.mark.io
 async def run(plan: object, chest: list[trouper.Tool], tmp_path: Path, /, **sections: object) -> trouper.Outcome:
     config = {"memory": {"path": str(tmp_path / "m.sqlite")}, **sections}
     async with trouper.open_troupe(config, tools=chest, embedder=HashEmbedder(), workdir=tmp_path) as troupe:
-        return await troupe.run_plan(plan, timeout=200)
+        return await troupe.run_plan(plan, timeout=1000)
 
 
 # ------------------------------------------------------------------ threads
-async def test_a_thread_that_hangs_is_left_behind_and_its_place_is_free(tmp_path) -> None:
+LIMIT = 30.0
+
+
+def passing(clock: MockClock) -> Callable[[], None]:
+    """Real time, and what a thread calls when its step's `LIMIT` shall be over: by then it has surely begun."""
+    clock.rate = 1.0
+    token = trio.lowlevel.current_trio_token()
+    return lambda: token.run_sync_soon(clock.jump, LIMIT)
+
+
+async def test_a_thread_that_hangs_is_left_behind_and_its_place_is_free(tmp_path, mock_clock) -> None:
     """Its step is late; the next call of the same tool, which takes one at a time, runs."""
+    time_passes = passing(mock_clock)
     release = threading.Event()
     calls: list[int] = []
 
@@ -36,11 +49,12 @@ async def test_a_thread_that_hangs_is_left_behind_and_its_place_is_free(tmp_path
     def stuck(n: int) -> int:
         calls.append(n)
         if n == 1:
-            release.wait(30)
+            time_passes()
+            release.wait(60)
         return n
 
     plan = [
-        {"id": 1, "action": "stuck", "parameters": {"n": 1}, "timeout_s": 0.05, "critical": False},
+        {"id": 1, "action": "stuck", "parameters": {"n": 1}, "timeout_s": LIMIT, "critical": False},
         {"id": 2, "action": "stuck", "parameters": {"n": 2}},
     ]
     try:
@@ -53,17 +67,20 @@ async def test_a_thread_that_hangs_is_left_behind_and_its_place_is_free(tmp_path
     assert sorted(calls) == [1, 2]
 
 
-async def test_too_many_threads_that_hang_are_an_error_that_says_so(tmp_path) -> None:
+async def test_too_many_threads_that_hang_are_an_error_that_says_so(tmp_path, mock_clock) -> None:
     """More than `tools.max_abandoned_threads`: refused, and no further thread is lost."""
+    time_passes = passing(mock_clock)
     release = threading.Event()
     entered: list[int] = []
 
     @tool(effect=Effect.PURE)
     def stuck() -> None:
         entered.append(1)
-        release.wait(30)
+        time_passes()
+        release.wait(60)
 
-    plan = [{"id": 1, "action": "stuck", "timeout_s": 0.05, "critical": False, "max_retries": 9, "retry_backoff_s": 0}]
+    step = {"id": 1, "action": "stuck", "timeout_s": LIMIT}
+    plan = [{**step, "critical": False, "max_retries": 9, "retry_backoff_s": 0}]
     try:
         outcome = await run(plan, [stuck], tmp_path, tools={"max_abandoned_threads": 3})
     finally:
@@ -82,7 +99,7 @@ def add(a: int, b: int) -> dict[str, int]:
     return {"sum": a + b, "pid": os.getpid()}
 
 
-@tool(effect=Effect.ONCE, isolation="process", timeout=60)
+@tool(effect=Effect.ONCE, isolation="process")
 def die(how: str) -> None:
     """End the process."""
     if how == "signal":
@@ -137,11 +154,13 @@ async def test_a_tool_in_a_process_of_its_own_gives_its_result(tmp_path) -> None
     assert os.getpid() not in {outcome.steps[1].result["pid"], outcome.steps[2].result["pid"]}
 
 
-@pytest.mark.parametrize(("how", "says"), [("signal", "SIGKILL"), ("exit", "3"), ("stdout", "")])
-async def test_a_process_that_dies_is_the_failure_of_its_step_and_in_doubt(how, says, tmp_path) -> None:
-    """A ONCE tool whose process died: nobody knows what it did; it is not tried again."""
+@pytest.mark.parametrize(
+    ("how", "says", "limit"), [("signal", "SIGKILL", None), ("exit", "3", 60), ("stdout", "", None)]
+)
+async def test_a_process_that_dies_is_the_failure_of_its_step_and_in_doubt(how, says, limit, tmp_path) -> None:
+    """A ONCE tool whose process died: nobody knows what it did; it is not tried again, deadline or not."""
     plan = [
-        {"id": 1, "action": "die", "parameters": {"how": how}, "max_retries": 3},
+        {"id": 1, "action": "die", "parameters": {"how": how}, "max_retries": 3, "timeout_s": limit},
         {"id": 2, "action": "add", "parameters": {"a": 1, "b": 2}},
         {"id": 3, "action": "add", "parameters": {"a": 1, "b": 2}, "dependencies": [1]},
     ]

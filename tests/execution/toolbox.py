@@ -41,6 +41,25 @@ async def wait(seconds: float, value: object = None) -> object:
     return value
 
 
+_held: list[trio.Event] = []
+
+
+@tool(effect=Effect.PURE)
+async def hold(value: object) -> object:
+    """Give `value` when another step lets go, however long that takes."""
+    _held.append(let := trio.Event())
+    await let.wait()
+    return value
+
+
+@tool(effect=Effect.PURE)
+async def let_go(**parameters: object) -> dict[str, object]:
+    """Give all parameters, under their names; what is held is held no longer."""
+    while _held:
+        _held.pop().set()
+    return parameters
+
+
 @tool(effect=Effect.PURE)
 async def double(n: int) -> int:
     """Twice as much."""

@@ -108,13 +108,13 @@ CONDITIONS = {
 JOINS = {
     "any_starts_with_the_first": Case(
         plan=[
-            {"id": 1, "action": "wait", "parameters": {"seconds": 0.3, "value": "slow"}},
+            {"id": 1, "action": "hold", "parameters": {"value": "slow"}},
             {"id": 2, "action": "wait", "parameters": {"seconds": 0.1, "value": "fast"}},
-            {"id": 3, "action": "echo", "parameters": {"a": "$step1", "b": "$step2"}, "join": "any"},
+            {"id": 3, "action": "let_go", "parameters": {"a": "$step1", "b": "$step2"}, "join": "any"},
         ],
         received={3: {"a": None, "b": "fast"}},
         started={3: 0.1},
-        seconds=0.3,
+        seconds=0.1,
     ),
     "two_of_three_is_enough_although_one_fails": Case(
         plan=[
@@ -223,6 +223,29 @@ TRIES = {
         states="failed",
         errors={1: "tool_error"},
     ),
+    "a_fallback_of_the_same_action_has_its_own_parameters": Case(
+        plan=[
+            {"id": 1, "action": "odd", "parameters": {"n": 2}, "max_retries": 1, "retry_backoff_s": 0,
+             "fallback": {"action": "odd", "parameters": {"n": 5}}},
+            {"id": 2, "action": "odd", "parameters": {"n": "$item"}, "for_each": [4, 7],
+             "fallback": {"action": "odd", "parameters": {"n": "$step1"}}},
+        ],
+        levels=[[1], [2]],
+        received={1: {"n": 5}},
+        results={1: 5, 2: [5, 7]},
+        attempts={1: 3},
+        fallbacks=(1, 2),
+    ),
+    "of_two_calls_that_failed_the_step_tells_its_own": Case(
+        plan=[
+            {"id": 1, "action": "odd", "parameters": {"n": 2},
+             "fallback": {"action": "fail", "parameters": {"message": "no"}}},
+        ],
+        status="failed",
+        states="failed",
+        received={1: {"n": 2}},
+        attempts={1: 2},
+    ),
     "a_fallback_where_the_parameters_lead_nowhere": Case(
         plan=[
             {"id": 1, "action": "give", "parameters": {"value": {}}},
@@ -247,6 +270,20 @@ TRIES = {
         status="failed",
         states={1: "failed", 2: "skipped"},
         errors={1: "refuted"},
+    ),
+    "nothing_runs_on_a_result_of_the_wrong_type_critical_or_not": Case(
+        plan=[
+            {"id": 1, "action": "whole", "critical": False}, {"id": 2, "action": "echo", "parameters": {"x": "$step1"}},
+            {"id": 3, "action": "fail", "critical": False, "fallback": {"action": "whole"}},
+            {"id": 4, "action": "echo", "dependencies": [3]},
+            {"id": 5, "action": "whole", "for_each": [1, 2], "critical": False},
+            {"id": 6, "action": "echo", "dependencies": [5]},
+        ],
+        status="success_with_failures",
+        states={1: "failed", 2: "skipped", 3: "failed", 4: "skipped", 5: "failed", 6: "skipped"},
+        errors={1: "refuted", 3: "refuted", 5: "refuted"},
+        causes={2: 1, 4: 3, 6: 5},
+        fallbacks=(3,),
     ),
     "a_tolerated_failure_and_what_hangs_on_it": Case(
         plan=[

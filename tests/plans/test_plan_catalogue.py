@@ -62,6 +62,11 @@ def test_an_unknown_action_is_told_with_the_near_name() -> None:
     assert told({"id": 1, "tool": "serch"}) == [("unknown_action", 1, "steps[0].tool")]
 
 
+@pytest.mark.parametrize("name", ["SEARCH", "Search", "sEarhc"])
+def test_a_name_in_capitals_is_near(name: str) -> None:
+    assert "did you mean 'search'" in message({"id": 1, "action": name})
+
+
 def test_nothing_is_concluded_from_an_unknown_action() -> None:
     step = {"id": 2, "action": "read", "parameters": {"path": "$step1.nope"}}
 

@@ -46,7 +46,11 @@ def told(source: object) -> list[tuple[str, int | None, str]]:
         (42, "wrong_type", "", "the number 42"),
         (True, "wrong_type", "", "true"),
         ({"steps": None}, "wrong_type", "steps", "null"),
-        ({"steps": "1. search"}, "wrong_type", "steps", "the text '1. search'"),
+        ({"steps": "1. search"}, "wrong_type", "steps", "'steps' is the text '1. search', not a list of steps"),
+        ({"ok": True, "plan": "1. search"}, "wrong_type", "", "no 'steps', only ok, plan"),
+        ({"ok": False, "plan": [{"id": 1, "action": "a"}]}, "wrong_type", "", "no 'steps', only ok, plan"),
+        ({"ok": True, "plan": {"goal": "g", "steps": []}}, "empty_plan", "steps", "no steps"),
+        ({"success": True, "plan": []}, "empty_plan", "steps", "no steps"),
         ({"steps": {"1": {"action": "a"}}}, "wrong_type", "steps", "an object"),
         ({"plan": [{"id": 1, "action": "a"}]}, "wrong_type", "", "no 'steps', only plan"),
         ({"step": [{"id": 1, "action": "a"}]}, "wrong_type", "", "did you mean 'step'"),
@@ -57,6 +61,22 @@ def told(source: object) -> list[tuple[str, int | None, str]]:
 def test_what_is_no_list_of_steps_is_told(source: object, kind: str, path: str, said: str) -> None:
     assert told(source) == [(kind, None, path)]
     assert said in problems_of(source)[0].message
+
+
+@pytest.mark.parametrize("said", [{"ok": True, "planner": "rules", "form": None, "levels": [[1]]}, {"success": True}])
+def test_a_plan_in_what_a_planner_says_about_it_is_that_plan(said: dict[str, object]) -> None:
+    """What `trouper plan --json` prints can be run as it is."""
+    plain = {"goal": "g", "steps": [{"id": 1, "action": "a"}, {"id": 2, "action": "b", "dependencies": [1]}]}
+
+    for plan in (plain, plain["steps"]):
+        for source in ({**said, "plan": plan}, json.dumps({**said, "plan": plan})):
+            assert parse_plan(source) == parse_plan(plan)
+    assert told({**said, "plan": [{"id": 1, "action": "a", "dependencies": [2]}]}) == [
+        ("dangling_dependency", 1, "steps[0].dependencies[0]")
+    ]
+    assert told(json.dumps({**said, "plan": plain}).replace('"goal": "g"', '"goal": "g", "goal": "h"')) == [
+        ("duplicate_key", None, "plan.goal")
+    ]
 
 
 def test_text_that_is_a_json_scalar_is_of_the_wrong_type() -> None:
@@ -320,7 +340,8 @@ def test_a_join_of_more_than_there_are_is_refused(entry: dict[str, object], ther
     source = [step(1), step(2), entry]
 
     assert told(source) == [("wrong_type", 4, "steps[2].join")]
-    assert f"more than the {there} steps that it waits for" in problems_of(source)[0].message
+    steps = "step" if there == 1 else "steps"
+    assert f"more than the {there} {steps} that it waits for" in problems_of(source)[0].message
 
 
 def test_a_join_counts_what_is_referred_to_and_what_is_missing() -> None:

@@ -27,7 +27,8 @@ ACTIONS = {
 }  # fmt: skip
 STEP = {"id": 2, "action": "a"}
 TYPES: dict[str, Any] = {
-    "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)
+    "object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float),
+    "null": type(None),
 }  # fmt: skip
 
 
@@ -94,6 +95,11 @@ def test_a_sample_of_the_wrong_shape_does_not_fit(name: str) -> None:
         {"for_each": {"items": [], "other": 1}}, {"plan": [{"id": 3, "action": "a"}]}, {"budget": {"tokens": 5}},
         {"compensate": "b"}, {"idempotency_key": 5}, {"idempotency_key": "k"}, {"parameters": []}, {"id": True},
         {"id": -1}, {"id": 1.5}, {"action": " "}, {"dependencies": [True]}, {"dependencies": 1}, {"reasoning": "r"},
+        {"reasoning": 5}, {"reasoning": ["r"]}, {"expected_output": {}}, {"max_retries": 2**63}, {"critical": None},
+        {"parameters": None}, {"dependencies": None}, {"dependencies": [None]}, {"for_each": None}, {"fallback": None},
+        {"fallback": {"action": None}}, {"fallback": {"action": "b", "parameters": None}}, {"join": None},
+        {"for_each": {"items": [], "max_items": None}}, {"for_each": {"items": None}}, {"id": None}, {"action": None},
+        {"timeout_s": None, "condition": None, "approval": None, "idempotency_key": None, "budget": None},
     ],
     ids=json.dumps,
 )  # fmt: skip
@@ -127,7 +133,9 @@ def test_the_schema_knows_every_field_of_a_step() -> None:
         {"plan": []}, {"plan": {}}, {"plan": {"steps": []}}, {"plan": "x"}, {"plan": [{"id": 2}]}, {"plan": ["x"]}, {},
         {"plan": [STEP], "action": "a"}, {"plan": [STEP], "parameters": {"x": 1}}, {"action": "a", "budget": {}},
         {"plan": [STEP], "budget": {"tokens": 0}}, {"plan": [STEP], "budget": {"money": 1}},
-        {"plan": [STEP], "budget": 5},
+        {"plan": [STEP], "budget": 5}, {"plan": [STEP], "budget": None}, {"plan": [STEP], "budget": {"tokens": None}},
+        {"plan": {"steps": [STEP], "output": None, "goal": None}}, {"plan": {"steps": None}},
+        {"plan": {"steps": [STEP], "goal": 5}},
         {"plan": [{"id": 2, "plan": [{"id": 3}]}]},
     ],
     ids=json.dumps,
@@ -144,7 +152,8 @@ def test_the_schema_and_the_parser_agree_on_plans_in_plans(entry: dict[str, Any]
 
 
 @pytest.mark.parametrize(
-    "budget", [{}, {"tokens": 1, "model_calls": 2}, {"cost": "x"}, {"steps": 1.5}, [], {"step": 1}]
+    "budget",
+    [{}, None, {"tokens": 1, "model_calls": 2}, {"cost": None}, {"cost": "x"}, {"steps": 1.5}, [], {"step": 1}],
 )
 def test_the_schema_and_the_parser_agree_on_the_budget_of_a_plan(budget: Any) -> None:
     plan = {"steps": [STEP], "budget": budget}

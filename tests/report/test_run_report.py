@@ -46,6 +46,17 @@ def test_the_path_goes_back_to_the_step_that_gave_its_slot_where_the_inputs_were
     assert report.chain == 4
 
 
+@pytest.mark.parametrize(("slots", "held"), [(1, Held.SLOT), (2, Held.BUSY), (5, Held.BUSY)])
+def test_where_there_were_slots_it_was_not_a_slot_that_a_step_waited_for(slots, held):
+    """A tool that held up the event loop, or a limit of its tool. Was: told as a slot, whatever their number."""
+    needs = {1: [], 2: []}
+    times = {1: (0, 0, 5), 2: (0, 5, 6)}
+
+    report = report_of(outcome_of(needs, times), Scheduling(max_parallel_steps=slots))
+
+    assert links(report) == [(1, Held.START), (2, held)]
+
+
 def test_a_slot_that_was_given_back_before_the_step_was_ready_did_not_hold_it():
     """2 ended while 3 still waited for 1; what 3 waited for after that was something else."""
     needs = {1: [], 2: [], 3: [1]}

@@ -82,7 +82,7 @@ def test_the_order_of_fields_is_kept():
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ({"a": [object()]}, r"the result\.a\[0\] is a object, which is no data"),
+        ({"a": [object()]}, r"the result\.a\[0\] is of the class object, which is no data"),
         ({"a": b"x"}, r"the result\.a is bytes"),
         ([float("nan")], r"the result\[0\] is nan"),
         (float("inf"), "the result is inf"),
