@@ -21,6 +21,7 @@ from trouper.runtime import (
     ActorError,
     Ask,
     Backoff,
+    BadRequest,
     BadResponse,
     Ledger,
     LLMError,
@@ -170,7 +171,7 @@ class EmbeddingBatcher(Actor):
             seed=batching.seed,
         )
         self._asks = self._texts = self._cached = self._leases = 0
-        self._warned = False
+        self._warned = self._told = False
         self._usage = Usage()
 
     async def on_start(self) -> None:
@@ -220,7 +221,7 @@ class EmbeddingBatcher(Actor):
 
     @handler(concurrent=MOST_BATCHES)
     async def fly(self, _: _Fly) -> None:
-        """Send a batch. What the embedder raises besides `LLMError` is a crash: everybody who waits learns of it."""
+        """Send a batch."""
         await self._batches.fly()
 
     def _launch(self) -> None:
@@ -270,10 +271,15 @@ class EmbeddingBatcher(Actor):
     # ------------------------------------------------------------ a call
     async def _send(self, items: Sequence[Item[str, Vector]]) -> Sequence[Vector | LLMError]:
         texts = [item.value for item in items]
-        if self._metered is not None:
-            vectors = await self._leased(self._metered, items, texts)
-        else:
-            vectors = await self._embedder.embed(texts)
+        try:
+            if self._metered is not None:
+                vectors = await self._leased(self._metered, items, texts)
+            else:
+                vectors = await self._embedder.embed(texts)
+        except LLMError:
+            raise
+        except Exception as error:
+            raise self._stumbled(error) from error
         name, dim = self._embedder.name, self._embedder.dim
         if len(vectors) != len(texts):
             raise BadResponse(f"{name} gave {len(vectors)} vectors for {len(texts)} texts")
@@ -282,6 +288,13 @@ class EmbeddingBatcher(Actor):
             vector if why is None else BadResponse(f"{name} gave a vector that cannot be used: {why}")
             for vector, why in zip(vectors, faults, strict=True)
         ]
+
+    def _stumbled(self, error: Exception) -> BadRequest:
+        """For what an embedder must not raise: it may be due to one text, and is to cost the others nothing."""
+        what = f"{self._embedder.name} cannot embed this: {type(error).__name__}: {error}"
+        log.log(logging.DEBUG if self._told else logging.WARNING, "[EMBEDDINGS] %s", what, exc_info=error)
+        self._told = True
+        return BadRequest(what)
 
     async def _leased(
         self, embedder: MeteredEmbedder, items: Sequence[Item[str, Vector]], texts: Sequence[str]

@@ -63,6 +63,9 @@ MOST_TRAYS = 64
 _trays: dict[Ref[Actor], RateTray] = {}
 """By their first answers, until they stop: who knows the tray can stand in line without asking."""
 
+PAUSING: frozenset[str] = frozenset({"declined", "overloaded"})
+"""After these nothing goes for a while."""
+
 OVERLOADED = frozenset({500, 502, 503, 504, 529})
 """By which a server says that it cannot cope."""
 
@@ -163,7 +166,11 @@ class Lease:
         if self._reported or tray is None:
             return
         self._reported = True
-        tray.entries.append(_settled(turn.id, "settled", used_tokens, limits, turn.scope))
+        if limits is None:
+            tray.entries.append(_settled(turn.id, "settled", used_tokens, None, turn.scope))
+        else:  # what they say is of now, and may be read much later
+            told = Report(turn.id, "settled", used_tokens, limits, scope=turn.scope, at=trio.current_time())
+            tray.entries.append(told)
         if tray.hopeful and not tray.roused:
             self._rouse(tray)
 
@@ -198,7 +205,8 @@ class Lease:
             return
         self._reported = True
         tray.entries.append(report)
-        if tray.wanted and not tray.roused:
+        # A pause begins when the server asks for it, not when somebody looks: that may be at the end of it.
+        if (tray.wanted or report.fate in PAUSING) and not tray.roused:
             self._rouse(tray)
 
     def _rouse(self, tray: RateTray) -> None:

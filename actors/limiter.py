@@ -286,7 +286,7 @@ class Limiter(Actor):
             reports = True
             if bucket is not None and entry.fate == "settled":
                 self._settled += 1
-                bucket.settle(entry.turn_id, entry.used_tokens, now, entry.limits)
+                bucket.settle(entry.turn_id, entry.used_tokens, now, entry.limits, entry.at)
                 continue
             self._count(entry)
             where = books.report(entry, now)

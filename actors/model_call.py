@@ -29,10 +29,11 @@ from trouper.runtime import (
 )
 
 from .leasing import take_lease
+from .model_breaks import Breaks
 from .model_counts import ModelCounts, Wait, Waiting
 from .model_endpoint import Endpoint
 from .model_events import ModelCalled, ModelFellBack
-from .model_messages import Chat, deadline_of
+from .model_messages import Chat, deadline_of, run_of
 from .model_places import Places
 from .model_reading import Reader
 from .model_retries import Pauses
@@ -71,6 +72,7 @@ class CallPlace:
     max_retries: int
     sink_patience: Seconds
     leases: itertools.count[int] = attrs.field(factory=itertools.count)
+    breaks: Breaks = attrs.field(factory=Breaks)
 
     def waiting(self, what: Wait) -> Waiting:
         """Count what the block waits for."""
@@ -110,18 +112,29 @@ class ModelCall:
             LLMError: of the last model that was asked, with a note on how many attempts there were.
             BudgetExceeded: the budget does not allow this attempt; it was not sent.
         """
-        for endpoint, following in itertools.zip_longest(self._chain, self._chain[1:]):
+        chain = self._unbroken()
+        for endpoint, following in itertools.zip_longest(chain, chain[1:]):
             try:
                 return await self._of(endpoint, last=following is None)
             except BudgetExceeded as error:
                 raise error from self._before
             except LLMError as error:
+                if self._heard and falls_back(error):
+                    self._place.breaks.broke_off(self._ctx.trace, self._request.role, endpoint, error)
                 if following is None or self._heard or (self._sent and not falls_back(error)):
                     if self._attempts > 1:
                         error.add_note(f"This was attempt {self._attempts}.")
                     raise
                 self._fall_back(endpoint, following, error)
         raise AssertionError("unreachable: the last model answers or raises")
+
+    def _unbroken(self) -> list[Endpoint]:
+        """The chain from the first model on that has not broken off while the same was asked before."""
+        chain = self._chain
+        first, error = self._place.breaks.first_of(chain, self._ctx.trace, self._request.role)
+        if error is not None:
+            self._fall_back(chain[first - 1], chain[first], error)
+        return chain[first:]
 
     @property
     def _heard(self) -> bool:
@@ -279,6 +292,7 @@ class ModelCall:
                     at=trio.current_time(),
                     actor=self._ctx.name,
                     trace=self._ctx.trace,
+                    run_id=run_of(self._ctx),
                     role=self._request.role,
                     model=endpoint.name,
                     following=following.name,
@@ -310,6 +324,7 @@ class ModelCall:
                     at=now,
                     actor=self._ctx.name,
                     trace=self._ctx.trace,
+                    run_id=run_of(self._ctx),
                     role=request.role,
                     model=model,
                     endpoint=endpoint.name,

@@ -51,7 +51,7 @@ class Endpoint:
 
     def answer_key(self, responses: ResponseCache, request: ChatRequest) -> bytes | None:
         """Under what its answer to a request is kept, as it gets it."""
-        return responses.key(f"{self.scope}/{request.model or self.entry.model.name}", request)
+        return responses.key(f"{self.entry.answers or self.scope}/{request.model or self.entry.model.name}", request)
 
     @property
     def state(self) -> BreakerState:

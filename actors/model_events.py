@@ -11,9 +11,13 @@ from .protocols import Usage
 
 @attrs.frozen(kw_only=True)
 class ModelText(Event):
-    """A piece of an answer that is being streamed. A further attempt says it from the beginning."""
+    """A piece of an answer that is being streamed. A further attempt says it from the beginning.
+
+    `run_id`, here and below, is the run that it belongs to, where somebody follows that run (`Troupe.stream`).
+    """
 
     trace: str
+    run_id: str = ""
     role: str
     attempt: int
     text: str
@@ -27,6 +31,7 @@ class ModelCalled(Event):
     """
 
     trace: str
+    run_id: str = ""
     role: str
     model: str
     endpoint: str = ""
@@ -41,6 +46,7 @@ class ModelFellBack(Event):
     """A call goes on with the next model of its role, because of an error of this kind."""
 
     trace: str
+    run_id: str = ""
     role: str
     model: str
     following: str

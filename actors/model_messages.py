@@ -17,6 +17,16 @@ UNTIL = "until"
 """Under this name the instant (trio's clock) at which a run ends goes along in the baggage of its messages."""
 
 
+RUN = "run"
+"""Under this name the run that a message belongs to goes along in its baggage, where somebody follows the run."""
+
+
+def run_of(ctx: Context) -> str:
+    """The run that the message in hand belongs to; "" where nobody follows it."""
+    run = ctx.baggage.get(RUN)
+    return run if isinstance(run, str) else ""
+
+
 def deadline_of(ctx: Context) -> Seconds:
     """Until when the answer to the message in hand is of use.
 

@@ -12,7 +12,7 @@ import trio
 from trouper.runtime import Context, Seconds, StreamTruncated
 
 from .model_events import ModelText
-from .model_messages import Chat
+from .model_messages import Chat, run_of
 from .protocols import ChatModel, ChatReply, ChatRequest
 
 
@@ -47,7 +47,17 @@ class Reader:
         """Pass a piece on."""
         if self._ctx.listening:
             now, ctx = trio.current_time(), self._ctx
-            ctx.emit(ModelText(at=now, actor=ctx.name, trace=ctx.trace, role=self._role, attempt=attempt, text=text))
+            ctx.emit(
+                ModelText(
+                    at=now,
+                    actor=ctx.name,
+                    trace=ctx.trace,
+                    run_id=run_of(ctx),
+                    role=self._role,
+                    attempt=attempt,
+                    text=text,
+                )
+            )
         if self._sink is None:
             return
         try:

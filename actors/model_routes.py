@@ -30,6 +30,9 @@ BROKEN = (ModelUnavailable, ModelTimeout, BadResponse, StreamTruncated)
 """What a breaker counts, where waiting can mend it. A server that declines because of its limits is alive, and the
 limiter sees to it; a wrong key costs little and is to be told as what it is."""
 
+NOT_HERE = frozenset({402, 404, 405, 407, 410, 421, 451})
+"""Refusals that say something of the place and not of the question: no such model, no money, another gateway."""
+
 OVERFLOW = (
     "context_length_exceeded",
     "exceed_context_size",
@@ -46,12 +49,14 @@ class ModelEntry:
     """A model that calls may go to.
 
     Whoever made the port closes it. `scope` says under whose limits it is asked (by default its own: a model and a
-    key), `prices` what its tokens cost, `max_tokens` how long an answer may be where the request does not say.
+    key), `answers` under what its answers are kept (by default the scope; two models that may answer differently must
+    not share it), `prices` what its tokens cost, `max_tokens` how long an answer may be where the request does not say.
     """
 
     model: ChatModel
     prices: Prices = attrs.field(factory=Prices)
     scope: str = ""
+    answers: str = ""
     max_tokens: int | None = None
 
     def fitted(self, request: ChatRequest) -> ChatRequest:
@@ -94,14 +99,18 @@ def falls_back(error: LLMError) -> bool:
     """Whether another model may answer what this one could not.
 
     A refusal, an answer that was cut and a request that is wrong stay what they are wherever they are sent; one that
-    is too long for a model may fit another.
+    is too long for a model may fit another, and what is not to be had at one address may be at the next.
     """
-    return isinstance(error, ELSEWHERE) or (isinstance(error, BadRequest) and too_large(error))
+    return isinstance(error, ELSEWHERE) or (isinstance(error, BadRequest) and (too_large(error) or _not_here(error)))
 
 
 def is_broken(error: LLMError) -> bool:
     """Whether the endpoint has failed, in a way that may pass."""
     return isinstance(error, BROKEN) and error.retryable
+
+
+def _not_here(error: LLMError) -> bool:
+    return error.status in NOT_HERE or (error.status is not None and 300 <= error.status < 400)
 
 
 def too_large(error: LLMError) -> bool:

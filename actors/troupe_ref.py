@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import secrets
 from collections.abc import AsyncIterable, Mapping, Sequence
 
@@ -29,6 +30,7 @@ from .messages import Approve, Execute, MakePlan, Planned, ResumeRun, RunPlan, R
 from .orchestrator import check_goal
 from .outcome import ErrorInfo, Outcome, RunStatus
 from .planner import PlannerMode
+from .run_stream import CAPACITY, RunStream
 from .tool import Tool
 
 log: logging.Logger = logging.getLogger("trouper.troupe")
@@ -98,8 +100,45 @@ class Troupe:
         Raises:
             GoalRefused: the goal is empty or too long, or the rules do not understand it.
         """
-        limit = timeout if timeout is not None else self.timeout
+        return await self._execute(new_run_id(), goal, timeout, budget, context, idempotency_key)
+
+    def stream(
+        self,
+        goal: str,
+        *,
+        timeout: float | None = None,
+        budget: Budget | None = None,
+        context: Mapping[str, object] | None = None,
+        idempotency_key: str | None = None,
+        capacity: int = CAPACITY,
+    ) -> RunStream:
+        """Execute a goal and follow it: `async with troupe.stream(goal) as events: async for event in events: ...`.
+
+        The events are those of this run: its records, its steps, and what its models say, piece by piece (`ModelText`).
+        They end with the run; then `events.outcome` is how it ended. Leaving the block early, or being cancelled in it,
+        cancels the run with everything it started. The arguments are those of `execute`, and `capacity` is how many
+        events are kept for a reader who is slower than the run; further ones are dropped and counted.
+
+        Raises:
+            GoalRefused: as `execute`; out of the block, where the events would come.
+        """
         run_id = new_run_id()
+
+        async def execute() -> Outcome:
+            return await self._execute(run_id, goal, timeout, budget, context, idempotency_key)
+
+        return RunStream(self.system, run_id, execute, capacity=capacity)
+
+    async def _execute(
+        self,
+        run_id: str,
+        goal: str,
+        timeout: float | None,
+        budget: Budget | None,
+        context: Mapping[str, object] | None,
+        idempotency_key: str | None,
+    ) -> Outcome:
+        limit = self._limit(timeout)
         message = Execute(
             goal=goal,
             run_id=run_id,
@@ -113,15 +152,33 @@ class Troupe:
         except ActorError as error:
             return Outcome(run_id=run_id, goal=goal, status=RunStatus.FAILED, error=ErrorInfo.of(error))
 
-    async def plan(self, goal: str, *, timeout: float | None = None) -> Planned:
+    def _limit(self, timeout: float | None) -> float:
+        """What the caller said, else what the configuration says: before anything has begun."""
+        if timeout is None:
+            return self.timeout
+        if isinstance(timeout, bool) or not isinstance(timeout, int | float):
+            raise TypeError(f"`timeout` is a number of seconds, or None for `run.timeout`; it is {timeout!r}")
+        if math.isnan(timeout):
+            raise ValueError("`timeout` is NaN, which is no number of seconds: give one, or None for `run.timeout`")
+        return timeout
+
+    async def plan(self, goal: str, *, timeout: float | None = None) -> Plan:
         """Plan a goal and run nothing, within `timeout` seconds (`run.timeout` of the configuration if None).
+
+        Raises:
+            GoalRefused, PlanUnusable, LLMError: as `planned`.
+        """
+        return (await self.planned(goal, timeout=timeout)).plan
+
+    async def planned(self, goal: str, *, timeout: float | None = None) -> Planned:
+        """The same plan with who made it, the reading of the goal, the route and the repairs it took.
 
         Raises:
             GoalRefused: the rules do not understand it.
             PlanUnusable: the model's answers did not become a plan.
             LLMError: the model could not be asked.
         """
-        limit = timeout if timeout is not None else self.timeout
+        limit = self._limit(timeout)
         return await self._planner.ask(MakePlan(goal=check_goal(goal)), timeout=limit)
 
     async def run_plan(
@@ -139,7 +196,7 @@ class Troupe:
         Raises:
             PlanError: it is not a plan, or not one for these tools; all problems at once. What ran of it was cancelled.
         """
-        limit = timeout if timeout is not None else self.timeout
+        limit = self._limit(timeout)
         if isinstance(plan, AsyncIterable):
             return await self._run_text(plan, limit, budget)
         source = plan.as_json() if isinstance(plan, Plan) else plan
@@ -213,7 +270,7 @@ class Troupe:
             UnknownRun: there is no such run.
             NotWaiting: the run is at work.
         """
-        limit = timeout if timeout is not None else self.timeout
+        limit = self._limit(timeout)
         message = ResumeRun(run_id=run_id, timeout=limit, budget=budget)
         return await self._orchestrator.ask(message, timeout=limit + self._grace)
 
@@ -272,7 +329,8 @@ class Troupe:
         Cancelled: what was written stays, and the next attempt goes on from there.
 
         Raises:
-            DocumentsRefused: a path is not there; nothing was done.
+            DocumentsRefused: a path is not there and nothing of it was indexed (else that is forgotten), or it cannot
+                be looked at, or has too many files below it; nothing was done.
             LLMError: embeddings could not be had; what was written before stays.
             DocumentsFailed: the store failed; what was written before stays.
         """

@@ -124,6 +124,7 @@ class Rule:
 
     def problem(self, value: object) -> str | None:
         """Why `value` cannot stand here, or `None` if it can."""
+        value = self.meant(value)
         if value is None:
             return None if self.optional else f"needs {self.wants()}, got {spoken(value)}"
         if not _is_kind(value, self.kind):
@@ -135,6 +136,10 @@ class Rule:
         if isinstance(value, int | float) and not isinstance(value, bool) and not self._within(value):
             return f"must be {self.span()}, got {_short(value)}"
         return None
+
+    def meant(self, value: object) -> object:
+        """What somebody means who writes `off` without quotes where that is a word: YAML 1.1 reads it as false."""
+        return "off" if value is False and "off" in self.choices else value
 
     def wants(self) -> str:
         """What the key takes, in words."""
@@ -221,7 +226,7 @@ def text(
 ) -> Any:
     """A key that is text; `None` as the default makes it optional."""
     rule = Rule(kind="str", choices=choices, check=check, optional=default is None)
-    return attrs.field(default=default, validator=rule)
+    return attrs.field(default=default, converter=rule.meant, validator=rule)
 
 
 def names() -> Any:

@@ -49,6 +49,8 @@ PACKAGES = {
 REACH: Seconds = 5.0
 """How long the model's server may take to list its models."""
 IMPORT: Seconds = 30.0
+NO_LIST = frozenset({404, 405, 501})
+"""By these a server says that it does not tell what models it has."""
 _OLDEST = (3, 11)
 
 
@@ -178,6 +180,9 @@ async def _model(what: str, one: DescribedModel, pool: HttpPool, reach: Seconds)
             with trio.move_on_after(reach, shield=True):
                 await model.aclose()
     except LLMError as error:
+        if error.status in NO_LIST:  # many servers have a way to ask and none to look
+            seen = f"{where} answers, but has no list of models ({error.status})"
+            return Finding(what, "warn", seen, f"if it does not plan, mend {settings}.base_url: it usually ends in /v1")
         return Finding(
             what, "fail", str(error), f"start the server, or mend {settings}.base_url and {settings}.api_key"
         )

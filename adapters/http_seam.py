@@ -31,6 +31,7 @@ from trouper.runtime import BadRequest, ConfigError, ConfigProblem, ModelUnavail
 from .http_answer import AnswerBytes, leave, raise_status
 from .http_faults import StatusAnswered, wire_faults
 from .http_pooling import ClientKey, ClientStatistics, ConnectionPooling, PoolStatistics, key_of
+from .http_trust import unfit
 from .wire_errors import Asked
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class HttpPool:
         on_rebuilt: Called with each `PoolRebuilt`; it must not raise.
 
     Raises:
-        ConfigError: HTTP/2 without h2, or a `ca_file` that is not there.
+        ConfigError: HTTP/2 without h2, or a `ca_file` that is not there or has no certificates.
         TypeError: `client` is none that can be awaited.
     """
 
@@ -273,8 +274,9 @@ def _check(*, http2: bool, ca_file: str | Path | None) -> None:
     if http2 and importlib.util.find_spec("h2") is None:
         what = "HTTP/2 needs the package h2, which is not installed: pip install h2, or write false"
         problems.append(ConfigProblem(path="llm.http2", message=what))
-    if ca_file is not None and not Path(ca_file).is_file():
-        problems.append(ConfigProblem(path="llm.ca_file", message=f"there is no file {str(ca_file)!r}"))
+    wrong = unfit(str(ca_file)) if ca_file is not None else None
+    if wrong is not None:
+        problems.append(ConfigProblem(path="llm.ca_file", message=wrong))
     if problems:
         raise ConfigError(problems)
 

@@ -6,6 +6,7 @@ import functools
 import ssl
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator
 from contextlib import suppress
+from importlib import import_module
 from typing import Any, Protocol
 
 import httpcore2
@@ -16,6 +17,7 @@ from trouper.runtime import BadRequest, ModelUnavailable
 
 from .http_network import Network
 from .http_pooling import ClientKey
+from .http_trust import trust_of
 
 
 @functools.lru_cache(maxsize=16)
@@ -29,7 +31,7 @@ def ca_store(ca_file: str | None = None) -> ssl.SSLContext:
     """
     if ca_file is None:
         return httpx2.create_ssl_context()
-    return ssl.create_default_context(cafile=ca_file)
+    return trust_of(ca_file)
 
 
 @functools.cache
@@ -116,17 +118,25 @@ def way_of(key: ClientKey, network: Network) -> httpx2.AsyncBaseTransport:
 
 
 def _proxied(key: ClientKey, proxy: httpx2.Proxy, network: Network) -> httpx2.AsyncBaseTransport:
-    if proxy.url.scheme.startswith("socks"):
-        kept = httpx2.Limits(
-            max_connections=key.pooling.max_connections,
-            max_keepalive_connections=_kept(key),
-            keepalive_expiry=key.pooling.keepalive_expiry,
-        )
-        return httpx2.AsyncHTTPTransport(verify=context_of(key), http2=key.http2, limits=kept, proxy=proxy)
     url = proxy.url
+    address = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+    if url.scheme.startswith("socks"):
+        import_module("socksio")  # httpcore2 says only much later, and in other words, that it is not there
+        return Pooled(
+            httpcore2.AsyncSOCKSProxy(
+                proxy_url=address,
+                proxy_auth=proxy.raw_auth,
+                ssl_context=context_of(key),
+                max_connections=key.pooling.max_connections,
+                max_keepalive_connections=_kept(key),
+                keepalive_expiry=key.pooling.keepalive_expiry,
+                http2=key.http2,
+                network_backend=network,
+            )
+        )
     return Pooled(
         httpcore2.AsyncHTTPProxy(
-            proxy_url=httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path),
+            proxy_url=address,
             proxy_auth=proxy.raw_auth,
             proxy_ssl_context=ca_store() if url.scheme == "https" else None,
             ssl_context=context_of(key),

@@ -8,6 +8,8 @@ schema that may not be sent as `response_format` goes into the prompt in words.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
@@ -73,6 +75,12 @@ class OpenAIModel:
         self._timeout = timeout
         self._idle_timeout = idle_timeout
         self._dialects: dict[str, Dialect] = {}
+
+    @property
+    def identity(self) -> str:
+        """A hash of all that decides who answers and what is asked of them: address, key, further fields."""
+        told = json.dumps([self._endpoint.identity, self._extra_body], sort_keys=True, default=repr)
+        return hashlib.blake2b(told.encode(), digest_size=16).hexdigest()
 
     async def complete(self, request: ChatRequest) -> ChatReply:
         """Ask and wait for the whole answer. Cancelled: the connection is closed, nothing is retried.
@@ -240,7 +248,9 @@ class _Chunks(AsyncIterator[ChatChunk]):
             try:
                 events = self._events.feed(data) if data else []
             except SseError as error:
-                raise bad_response(self._asked, f"its stream is broken: {error}", data) from error
+                if not self._assembler.whole:
+                    raise bad_response(self._asked, f"its stream is broken: {error}", data) from error
+                data, events = b"", []
             for event in events:
                 chunk = self._assembler.feed(event)
                 if chunk is not None:

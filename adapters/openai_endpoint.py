@@ -12,6 +12,7 @@ not, which neither the limiter nor the deadline would see.
 from __future__ import annotations
 
 import base64
+import hashlib
 import inspect
 import json
 import urllib.parse
@@ -25,7 +26,7 @@ from .http_answer import AnswerBytes, raise_status, response_class
 from .http_faults import wire_faults
 from .http_pooling import ConnectionPooling
 from .http_seam import HttpPool
-from .wire_errors import Asked
+from .wire_errors import Asked, shown_by
 
 if TYPE_CHECKING:
     import httpx2
@@ -66,10 +67,16 @@ class OpenAIEndpoint:
         self._pool = pool if pool is not None else HttpPool(ConnectionPooling())
         self._sdk = _Sdk(sdk, self.base_url, self._pool) if sdk is not None else None
         self._heads: dict[str, tuple[httpx2.URL, httpx2.Headers]] = {}
+        self._secrets = shown_by(self._key, *_told_of(self.base_url))
+
+    @property
+    def identity(self) -> str:
+        """Where it is and by which key it is asked, as a hash: nothing can be read from it."""
+        return hashlib.blake2b(f"{self.base_url}\n{self._key}".encode(), digest_size=16).hexdigest()
 
     def asked(self, path: str, model: str = "") -> Asked:
         """Whom a request to `path` goes to, for messages."""
-        return Asked(f"{self.base_url}{path}", model, self._key)
+        return Asked(f"{self.base_url}{path}", model, self._secrets)
 
     def load(self, asked: Asked) -> None:
         """Import the HTTP library if that has not been done: before a call's time begins to count, not out of it.
@@ -144,8 +151,7 @@ class OpenAIEndpoint:
             "user-agent": f"trouper/{__version__}",
         }
         if url.userinfo:
-            told = urllib.parse.unquote_to_bytes(url.userinfo)
-            headers["authorization"] = f"Basic {base64.b64encode(told).decode()}"
+            headers["authorization"] = f"Basic {_basic(url.userinfo)}"
         elif self._key:
             headers["authorization"] = f"Bearer {self._key}"
         headers["content-length"] = "0"  # each request says its own
@@ -183,6 +189,18 @@ class _Sdk:
         if not isinstance(response, response_class()):
             raise TypeError(f"the SDK gave a {type(response).__name__}")
         return response
+
+
+def _basic(userinfo: str | bytes) -> str:
+    """User and password of an address, as the header of basic authentication has them."""
+    return base64.b64encode(urllib.parse.unquote_to_bytes(userinfo)).decode()
+
+
+def _told_of(base_url: str) -> tuple[str, ...]:
+    """What of the user and the password in an address no message may show, if it has any."""
+    userinfo, at, _ = base_url.partition("://")[2].partition("/")[0].rpartition("@")  # one that is none is told later
+    password = userinfo.partition(":")[2]
+    return (password, urllib.parse.unquote(password), _basic(userinfo)) if at else ()
 
 
 def _checked_key(api_key: str | None) -> str:

@@ -35,6 +35,16 @@ KEEP = 4000
 DOCTOR = "`trouper doctor` shows what is reachable."
 
 
+SHORTEST = 4
+"""Secrets shorter than this are in too many texts to be struck out: servers that want no key are given `x` or `-`."""
+
+
+def shown_by(*secrets: str) -> tuple[str, ...]:
+    """How an answer may show these secrets, the longest first: as they are, and as JSON may spell them."""
+    spelled = {way for secret in secrets for way in (secret, secret.replace("/", r"\/"), json.dumps(secret)[1:-1])}
+    return tuple(sorted((way for way in spelled if len(way) >= SHORTEST), key=len, reverse=True))
+
+
 def printable_url(url: str) -> str:
     """`url` without user, password and query, all of which may be secret."""
     scheme, separator, rest = url.partition("://")
@@ -45,19 +55,21 @@ def printable_url(url: str) -> str:
 
 @attrs.frozen
 class Asked:
-    """Whom a request went to, for messages. `secret` is the key that no message may show."""
+    """Whom a request went to, for messages. `secrets` are the key and whatever else no message may show."""
 
     url: str = attrs.field(converter=printable_url)
     model: str = ""
-    secret: str = attrs.field(default="", repr=False)
+    secrets: tuple[str, ...] = attrs.field(default=(), repr=False)
 
     def __str__(self) -> str:
         return f"the model server at {self.url}" + (f" (model {self.model!r})" if self.model else "")
 
     def clean(self, text: str) -> str:
-        """`text` without the key, and as something that can be written down: JSON can spell half a character."""
+        """`text` without secrets, and as something that can be written down: JSON can spell half a character."""
         text = text if text.isascii() else text.encode("utf-8", "replace").decode()
-        return text.replace(self.secret, "***") if self.secret else text
+        for secret in self.secrets:
+            text = text.replace(secret, "***")
+        return text
 
     def said(self, body: bytes | str) -> str:
         """What the server answered, for `LLMError.said`."""
@@ -84,7 +96,7 @@ def retry_after(headers: Mapping[str, str], *, wall: float | None = None) -> flo
         if value is None:
             continue
         try:
-            seconds = float(value) * unit
+            seconds = float(value.partition(",")[0]) * unit  # one that comes twice is joined by a comma
         except ValueError:
             seconds = _until(value, time.time() if wall is None else wall)
         if math.isfinite(seconds) and seconds >= 0:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Mapping
 
 from trouper.actors.protocols import ChatChunk, ChatReply, Usage
-from trouper.runtime import StreamTruncated
+from trouper.runtime import LLMError, StreamTruncated
 
 from .wire_errors import Asked, bad_response, payload_error, quoted, whole_text
 from .wire_openai import (
@@ -67,21 +67,30 @@ class ChatAssembler:
         """Take one event; gives the text it brought, if any.
 
         Raises:
-            LLMError: the event is an error report, or not part of a chat stream.
+            LLMError: the event is an error report, or not part of a chat stream, and the answer was not whole yet.
         """
         if self.done or not event.data.strip():
             return None
         if event.data.strip() == "[DONE]":
             self.done = True
             return None
+        try:
+            payload = self._payload(event)
+            self._model = name_of(payload, self._model)
+            if payload.get("usage") is not None:
+                self._usage = usage_of(payload["usage"])
+            choice = first_choice(self._asked, payload)
+        except LLMError:
+            if self.whole:  # noise, or a report on what came behind the answer
+                return None
+            raise
+        return self._take(choice) if choice is not None else None
+
+    def _payload(self, event: SseEvent) -> dict[str, object]:
         payload = load_object(self._asked, event.data)
         if event.name == "error":
             raise payload_error(self._asked, payload)
-        self._model = name_of(payload, self._model)
-        if payload.get("usage") is not None:
-            self._usage = usage_of(payload["usage"])
-        choice = first_choice(self._asked, payload)
-        return self._take(choice) if choice is not None else None
+        return payload
 
     def _take(self, choice: Mapping[str, object]) -> ChatChunk | None:
         self._begun = True

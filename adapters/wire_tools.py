@@ -140,10 +140,17 @@ class CallPieces:
                 what = "no tool was offered" if not names else "offered were " + ", ".join(sorted(names))
                 raise bad_response(self._asked, f"it asks for the tool {call.name!r}, but {what}", call.shown)
             identity, arguments = whole_text(self._asked, call.id), whole_text(self._asked, call.arguments)
-            calls.append(ToolCall(id=identity or f"call_{i}", name=call.name, arguments=arguments or "{}"))
+            calls.append(ToolCall(id=identity or self._made_up(i), name=call.name, arguments=arguments or "{}"))
         if len({call.id for call in calls}) < len(calls):
             raise bad_response(self._asked, "two of its tool calls have the same id", _shown([c.id for c in calls]))
         return tuple(calls)
+
+    def _made_up(self, place: int) -> str:
+        """An id for the call at that place, which no other call has."""
+        identity = f"call_{place}"
+        while any(call.id == identity for call in self._calls):
+            identity = f"{identity}_"
+        return identity
 
 
 class _Call:

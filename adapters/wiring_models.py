@@ -131,12 +131,22 @@ def build_models(config: Config, pool: HttpPool, own: ChatModel | None = None) -
         else:
             model = _model(described, pool)
             addressed.append(model)
-        entries[name] = ModelEntry(model=model, prices=_prices(described), scope=scope, max_tokens=described.max_tokens)
+        entries[name] = ModelEntry(
+            model=model,
+            prices=_prices(described),
+            scope=scope,
+            answers=_answers_of(own) if model is own else "",
+            max_tokens=described.max_tokens,
+        )
         if scope not in limits or _has_own(described):
             limits[scope] = _limits(config, described)
     if own is not None and DEFAULT not in entries:
         entries[DEFAULT] = ModelEntry(
-            model=own, prices=_prices_of(config), scope=own.name, max_tokens=config.llm.max_tokens
+            model=own,
+            prices=_prices_of(config),
+            scope=own.name,
+            answers=_answers_of(own),
+            max_tokens=config.llm.max_tokens,
         )
         limits[own.name] = _limits_of(config)
     if config.local_llm.gguf is not None:
@@ -230,6 +240,12 @@ def _model(described: DescribedModel, pool: HttpPool) -> OpenAIModel:
         pool=pool,
         timeout=described.timeout,
     )
+
+
+def _answers_of(own: ChatModel) -> str:
+    """Under what the answers of a model that was handed in are kept: two of one name may be behind two addresses."""
+    kind = type(own)
+    return f"{kind.__module__}.{kind.__qualname__} {getattr(own, 'identity', '')}"
 
 
 def _local(config: Config) -> LocalModel:

@@ -211,7 +211,7 @@ class TokenBucket(RateLaws):
         """What became of one request. Unknown, or reported on already: nothing happens."""
         turn_id, limits = report.turn_id, report.limits
         if report.fate == "settled":
-            self.settle(turn_id, report.used_tokens, now, limits)
+            self.settle(turn_id, report.used_tokens, now, limits, report.at)
         elif report.fate == "declined":
             self.declined(turn_id, now, retry_after=report.retry_after, limits=limits)
         elif report.fate == "overloaded":
@@ -221,8 +221,18 @@ class TokenBucket(RateLaws):
         else:
             self.give_back(turn_id, now)
 
-    def settle(self, turn_id: str, used_tokens: int | None, now: Seconds, limits: ServerLimits | None = None) -> None:
-        """It was answered: charge what it used (None: nobody said, the estimate stands). Unknown: nothing happens."""
+    def settle(
+        self,
+        turn_id: str,
+        used_tokens: int | None,
+        now: Seconds,
+        limits: ServerLimits | None = None,
+        heard: Seconds | None = None,
+    ) -> None:
+        """It was answered: charge what it used (None: nobody said, the estimate stands). Unknown: nothing happens.
+
+        `heard` is when `limits` came; None: just now.
+        """
         turn = self._end(turn_id, now)
         if turn is None:
             return
@@ -242,7 +252,7 @@ class TokenBucket(RateLaws):
             if tokens:
                 self._ratio += 0.05 * ((used / tokens if more < 0 else 1.0) - self._ratio)
         if limits is not None:
-            self._hear(limits, turn, now)
+            self._hear(limits, turn, now if heard is None else heard)
 
     def declined(
         self, turn_id: str, now: Seconds, *, retry_after: Seconds | None = None, limits: ServerLimits | None = None

@@ -19,7 +19,7 @@ from ._rate_pace import Pace
 from ._rate_queue import Turn, TurnQueue
 from ._rate_server import FRESH, ServerView
 from ._rate_statistics import Blocked
-from ._rate_window import WINDOW, Window
+from ._rate_window import Window
 from ._server_limits import ServerLimits
 
 LEASE_LIFE: Seconds = 900.0
@@ -61,7 +61,7 @@ class RateLaws:
             self._paused_until <= now
             and self._concurrency.limit == math.inf
             and self._lessons.whole
-            and now - self._view.heard_at >= WINDOW
+            and self._view.speaks_until <= now
         )
 
     def _when(self, turn: Turn, now: Seconds) -> Seconds:
@@ -88,7 +88,7 @@ class RateLaws:
 
     def _when_the_server_agrees(self, turn: Turn, now: Seconds) -> Seconds:
         view, window = self._view, self._window
-        if now - view.heard_at >= WINDOW or turn.tokens > self._tpm:
+        if view.speaks_until <= now or turn.tokens > self._tpm:
             return now
         free = self._lessons.kept_free(now)
         wanted = 1 + self._spare[0] + int(free * self._rpm), turn.tokens + self._spare[1] + int(free * self._tpm)
@@ -121,7 +121,7 @@ class RateLaws:
             at = max(at, window.room_for(ahead + 1, window.requests, self._rpm, now))
         if held + wanted > self._tpm:
             at = max(at, window.room_for(wanted, held, self._tpm, now))
-        if now - self._view.heard_at < WINDOW:
+        if self._view.speaks_until > now:
             at = max(at, self._view.soonest((ahead + 1, wanted), window.gone, window.left, now))
         return at
 

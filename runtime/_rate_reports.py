@@ -21,6 +21,7 @@ class Report:
     `charged` unless the server did nothing for it. `given_back`: it was never sent.
 
     `scope` is where it was granted; None: nobody knows any more, and it is looked for.
+    `at` is when `limits` came; None: just now.
     """
 
     turn_id: str
@@ -30,3 +31,4 @@ class Report:
     retry_after: Seconds | None = None
     charged: bool = True
     scope: str | None = None
+    at: Seconds | None = None

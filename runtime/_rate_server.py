@@ -29,6 +29,9 @@ _SHORTEST: Seconds = 10.0
 _LONGEST: Seconds = 150.0
 """A limit whose reset shows that it counts over less or more than that is not one a minute."""
 
+_FELT: Seconds = 1.5
+"""A reset that is shorter is that of a limit by the second, which is back before it matters."""
+
 _TRICKLE = 0.1
 """What flows back at least, as a part of the limit: else nobody would ever try again when others take it all."""
 
@@ -68,14 +71,18 @@ class _Said:
 class ServerView:
     """The news of one scope. `limit_requests` and `limit_tokens` are what it grants a minute, where it said so."""
 
-    __slots__ = ("_requests", "_tokens", "heard_at", "limit_requests", "limit_tokens")
+    __slots__ = ("_requests", "_shut_until", "_tokens", "heard_at", "limit_requests", "limit_tokens", "speaks_until")
 
     def __init__(self) -> None:
         self.heard_at: Seconds = -math.inf
+        self.speaks_until: Seconds = -math.inf
+        """From then on it says nothing that would hold anybody back."""
         self.limit_requests: int | None = None
         self.limit_tokens: int | None = None
         self._requests: _Said | None = None
         self._tokens: _Said | None = None
+        self._shut_until: Seconds = -math.inf
+        """Before that nothing is left, of a limit that counts over less than a minute."""
 
     def hear(self, limits: ServerLimits, turn: Turn, now: Seconds, *, rpm: int, tpm: int) -> bool:
         """Take in what came with the answer to `turn`; whether it explains a refusal of it.
@@ -88,24 +95,28 @@ class ServerView:
         self.limit_tokens = tokens[0] if tokens[0] is not None else self.limit_tokens
         self._requests = _newer(requests[1], self._requests)
         self._tokens = _newer(tokens[1], self._tokens)
+        self._shut_until = max(self._shut_until, now + max(requests[2], tokens[2]))
         if requests[1] is not None or tokens[1] is not None:
             self.heard_at = now
+        self.speaks_until = max(self.heard_at + WINDOW, self._shut_until)
         return (requests[1] is not None and requests[1].remaining < 1) or (
             tokens[1] is not None and tokens[1].remaining < turn.tokens
         )
 
     def when(self, wanted: tuple[int, int], gone: tuple[int, int], left: tuple[int, int], now: Seconds) -> Seconds:
         """When the server should have room for so many requests and tokens: `now`, or when to think again."""
-        at = now
+        at = max(now, self._shut_until)
+        if now - self.heard_at >= WINDOW:
+            return at
         if self._requests is not None:
-            at = self._requests.when(wanted[0], gone[0], left[0], now)
+            at = max(at, self._requests.when(wanted[0], gone[0], left[0], now))
         if self._tokens is not None:
             at = max(at, self._tokens.when(wanted[1], gone[1], left[1], now))
         return at
 
     def soonest(self, wanted: tuple[int, int], gone: tuple[int, int], left: tuple[int, int], now: Seconds) -> Seconds:
         """Before when the server has no room for so many requests and tokens, by what it said."""
-        at = now
+        at = max(now, self._shut_until)
         for which, said in enumerate((self._requests, self._tokens)):
             if said is not None:
                 at = max(at, said.soonest(wanted[which], gone[which], left[which], now))
@@ -120,8 +131,8 @@ def _newer(said: _Said | None, known: _Said | None) -> _Said | None:
 
 def _read(
     limit: int | None, remaining: int | None, reset: Seconds | None, turn: Turn, which: int, known: int
-) -> tuple[int | None, _Said | None]:
-    """The limit a minute, if it is one, and what was left of it."""
+) -> tuple[int | None, _Said | None, Seconds]:
+    """The limit a minute, if it is one, what was left of it, and for how long there is nothing, if it is another."""
     if limit is not None and limit < 1:
         limit = None
     whole = limit if limit is not None else known
@@ -129,12 +140,13 @@ def _read(
     if remaining is not None and reset is not None and reset > 0 and remaining < whole:
         length = reset * whole / (whole - remaining)
         if length < _SHORTEST and remaining < whole / 2:
-            return None, None  # it counts over a second or so: that is what the spacing is for
+            # It counts over less: that is what the spacing is for, but to nothing there is nothing to add.
+            return None, None, reset if remaining == 0 and reset >= _FELT else -math.inf
         if length > _LONGEST and reset > WINDOW:  # over an hour or a day
             limit, rate = None, (whole - remaining) / reset
     slot = turn.slot
     if remaining is None or slot is None:
-        return limit, None
+        return limit, None, -math.inf
     # What went a moment before it may arrive behind it; the request itself is what the server has counted.
     gone = slot.surely[which] + (turn.tokens if which else 1)
-    return limit, _Said(remaining, turn.at, gone, slot.left[which], _TRICKLE * rate, rate)
+    return limit, _Said(remaining, turn.at, gone, slot.left[which], _TRICKLE * rate, rate), -math.inf

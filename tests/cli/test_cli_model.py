@@ -33,12 +33,12 @@ def served(script: ServerScript | None = None) -> Iterator[ModelServer]:
 
     thread = threading.Thread(target=trio.run, args=(serve,))
     thread.start()
-    server, scope, token = running.get(timeout=30)
+    server, scope, token = running.get(timeout=120)
     try:
         yield server
     finally:
         token.run_sync_soon(scope.cancel)
-        thread.join(30)
+        thread.join(120)
 
 
 @contextmanager
@@ -127,6 +127,15 @@ def test_doctor_asks_the_server_for_its_models(here, model, status):
     assert said.code == 0
     assert model_finding(said)["status"] == status
     assert (MODELS[0] in model_finding(said)["advice"]) == (status == "warn")
+
+
+def test_a_server_that_has_no_list_of_models_is_there_all_the_same(here):
+    with served() as server:
+        said = here("doctor", "--json", *at(f"{server.base_url}/elsewhere"))
+
+    assert (said.code, model_finding(said)["status"]) == (0, "warn")
+    assert "404" in model_finding(said)["detail"]
+    assert "llm.base_url" in model_finding(said)["advice"]
 
 
 def test_doctor_fails_for_a_server_that_is_down(here, unused_address):

@@ -218,6 +218,11 @@ def test_the_error_reads_well(write) -> None:
         ("llm.base_url", "localhost:8000"),
         ("llm.base_url", "file:///etc/passwd"),
         ("llm.base_url", '"http://a b/"'),
+        ("llm.base_url", "http://a:99999/v1"),
+        ("llm.base_url", "http://a:b/v1"),
+        ("llm.base_url", '"http://[::1/v1"'),
+        ("llm.base_url", "http://:8000/v1"),
+        ("performance.caching.responses", "on"),
         ("llm.max_tokens", "0"),
         ("planner.mode", "rule"),
         ("permissions.network", "no"),
@@ -233,6 +238,22 @@ def test_a_wrong_type_or_range_is_a_mistake(write, key: str, value: str) -> None
 
     assert (problem.path, problem.line) == (key, len(parents) + 1)
     assert the_mistake(None, overrides=[f"{key}={value}"]).path == key
+
+
+@pytest.mark.parametrize("value", ["off", '"off"', "false"])
+def test_off_needs_no_quotes_where_it_is_a_word(write, value: str) -> None:
+    """YAML reads it as false."""
+    path = write(f"performance:\n  caching:\n    responses: {value}\n")
+
+    assert load_config(path).performance.caching.responses == "off"
+    assert (
+        load_config(None, overrides=[f"performance.caching.responses={value}"]).performance.caching.responses == "off"
+    )
+
+
+@pytest.mark.parametrize("url", ["http://[::1]:8000/v1", "https://who:pa%2Fss@a.example:8443/v1", "http://a.example"])
+def test_an_address_may_have_a_port_a_user_and_no_path(url: str) -> None:
+    assert load_config({"llm": {"base_url": url}}).llm.base_url == url
 
 
 def test_a_whole_number_may_stand_where_a_number_is_wanted() -> None:

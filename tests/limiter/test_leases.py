@@ -152,6 +152,56 @@ async def test_a_pause_reaches_those_who_already_wait(autojump_clock) -> None:
         assert got[0].at - began == pytest.approx(30.0, abs=0.01)
 
 
+@pytest.mark.parametrize("error", [declined(4.0), ModelUnavailable("busy", status=503, retry_after=4.0)])
+async def test_a_pause_begins_when_the_server_asks_for_it_and_not_when_the_next_one_comes(
+    error, autojump_clock
+) -> None:
+    async with open_system() as system:
+        limiter = await system.spawn(Limiter, books())
+        lease = await take_lease(limiter, "only", 10)
+        lease.failed(error)
+        await trio.sleep(3.0)
+
+        began = trio.current_time()
+        await take_lease(limiter, "next", 10)
+        assert trio.current_time() - began == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("limits", "wait"),
+    [
+        (ServerLimits(limit_requests=60, remaining_requests=0, reset_requests=4.0), 3.0),
+        (ServerLimits(limit_tokens=60_000, remaining_tokens=0, reset_tokens=4.0), 3.0),
+        (ServerLimits(limit_requests=60, remaining_requests=1, reset_requests=4.0), 0.0),
+        (ServerLimits(limit_requests=10, remaining_requests=0, reset_requests=0.9), 0.0),
+    ],
+    ids=["no requests", "no tokens", "something left", "by the second"],
+)
+async def test_to_nothing_that_is_left_nothing_is_added_until_it_is_back(limits, wait, autojump_clock) -> None:
+    """Also where the limit counts over less than a minute; from when it was said, not from when it is read."""
+    async with open_system() as system:
+        limiter = await system.spawn(Limiter, books())
+        lease = await take_lease(limiter, "only", 10)
+        lease.settle(10, limits)
+        await trio.sleep(1.0)
+
+        began = trio.current_time()
+        await take_lease(limiter, "next", 10)
+        assert trio.current_time() - began == pytest.approx(wait, abs=0.05)
+
+
+async def test_a_turn_that_nothing_is_left_for_before_its_deadline_is_refused_at_once(autojump_clock) -> None:
+    async with open_system() as system:
+        limiter = await system.spawn(Limiter, books())
+        lease = await take_lease(limiter, "only", 10)
+        lease.settle(10, ServerLimits(limit_requests=60, remaining_requests=0, reset_requests=4.0))
+
+        began = trio.current_time()
+        with pytest.raises(RateLimited):
+            await take_lease(limiter, "next", 10, deadline=began + 2.0)
+        assert trio.current_time() - began < 0.05
+
+
 async def test_a_refusal_is_told_to_whoever_listens_with_what_comes_of_it(autojump_clock) -> None:
     async with open_system() as system:
         limiter = await system.spawn(Limiter, books(burst=8))

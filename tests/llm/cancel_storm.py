@@ -36,6 +36,8 @@ ASK = ChatRequest(messages=(ChatMessage("user", "a question of some length, so t
 CALLERS = 40
 PLACES = 10
 FACES = ("plain", "stream")
+SERVED = 20
+"""Calls that a storm serves at least, or it goes on: what is cancelled otherwise might all be waiting for a place."""
 
 
 @attrs.define
@@ -109,10 +111,11 @@ async def storm(
         model = OpenAIModel(model="test", base_url=server.base_url, pool=pool)
         await model.complete(ASK)
         patience = 0.2 if tls else 0.05
+        most = 3 * cancellations  # a machine that is busy serves nobody at first
 
         async def caller() -> None:
             nonlocal patience
-            while seen.cancelled < cancellations:
+            while seen.cancelled < most and (seen.cancelled < cancellations or seen.served < SERVED):
                 with trio.move_on_after(chance.uniform(0, 2 * patience)) as scope:
                     try:
                         await ask(model, chance.choice(FACES))
@@ -140,7 +143,7 @@ async def storm(
             await model.complete(ASK)
             seen.afterwards += 1
 
-        with trio.move_on_after(15):
+        with trio.move_on_after(60):
             async with trio.open_nursery() as nursery:
                 for _ in range(PLACES):
                     nursery.start_soon(one)
@@ -153,9 +156,9 @@ async def storm(
         network = next(iter(pool._open.values())).network
         await pool.aclose()
         seen.counted_open = network.open
-        with trio.move_on_after(5):
+        with trio.move_on_after(60):
             await server.wait_disconnected()
-        with trio.move_on_after(5):
+        with trio.move_on_after(60):
             while sockets() > before:  # noqa: ASYNC110 - closing ends in its own time, and tells nobody
                 await trio.sleep(0.01)
         seen.leaked = sockets() - before
@@ -174,7 +177,7 @@ async def ask(model: OpenAIModel, face: str) -> None:
 
 async def settled(server: ModelServer) -> None:
     """Wait until the server has noticed that nobody waits for it any more."""
-    with trio.move_on_after(10):
+    with trio.move_on_after(60):
         await server.wait_idle()
 
 

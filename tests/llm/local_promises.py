@@ -14,6 +14,7 @@ from pathlib import Path
 import attrs
 import pytest
 import trio
+import trio.testing
 
 from tests.llm.local_stage import (
     ENDLESS,
@@ -26,6 +27,7 @@ from tests.llm.local_stage import (
     short_path,
     staged,
 )
+from trouper.adapters.llm_local import LocalModel
 from trouper.runtime import (
     AuthFailed,
     BadRequest,
@@ -34,6 +36,11 @@ from trouper.runtime import (
     ModelUnavailable,
     StreamTruncated,
 )
+
+
+async def fails(model: LocalModel) -> None:
+    with pytest.raises(ModelUnavailable):
+        await model.complete(form())
 
 
 class LocalPromises:
@@ -179,13 +186,18 @@ class LocalPromises:
         assert reply.text
         assert seen.pid not in {None, pid}
 
-    async def test_a_server_that_says_nothing_any_more_is_killed_and_replaced(self, settings) -> None:
-        async with staged(attrs.evolve(settings, stuck_after=0.5)) as stage:
+    async def test_a_server_that_says_nothing_any_more_is_killed_and_replaced(self, settings, mock_clock) -> None:
+        mock_clock.rate = 1.0  # real, for a process is asked; and put forward when it is stuck
+        async with staged(attrs.evolve(settings, stuck_after=30.0)) as stage:
             await stage.model.complete(form())
             pid = (await stage.look()).pid
             os.kill(pid, signal.SIGSTOP)
-            with pytest.raises(ModelUnavailable):
-                await stage.model.complete(form())
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(fails, stage.model)
+                await stage.until(lambda seen: seen.users == 1)
+                for _ in range(2):  # it may have been resting between two looks
+                    await trio.testing.wait_all_tasks_blocked(0.1)
+                    mock_clock.jump(31.0)
             await patiently(stage.model)
             seen = await stage.look()
 

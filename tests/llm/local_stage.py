@@ -26,7 +26,7 @@ from trouper.runtime import (
     SupervisorSpec,
 )
 
-SOON = 60.0
+SOON = 180.0
 """Seconds that everything here may take; a bound and no measure."""
 
 PREFIX = "You plan how to reach a goal with tools, and answer with one object of JSON. " * 6
@@ -182,7 +182,7 @@ def alive(pid: int) -> bool:
 
 
 async def ask_endlessly(model: LocalModel, *, stream: bool) -> None:
-    asked = request(ENDLESS, max_tokens=400)
+    asked = request(ENDLESS, max_tokens=1500)
     if not stream:
         await model.complete(asked)
         return

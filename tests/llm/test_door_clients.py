@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from contextlib import asynccontextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import attrs
@@ -18,6 +19,7 @@ from trouper.adapters.http_pooling import ConnectionPooling, key_of
 from trouper.adapters.http_seam import HttpPool
 from trouper.adapters.llm_openai import OpenAIModel
 from trouper.adapters.model_server import ModelServer, Network, ServerReply, model_server
+from trouper.adapters.wiring import open_troupe
 from trouper.runtime import AuthFailed, BadRequest, ConfigError, ModelUnavailable
 
 pytestmark = pytest.mark.io
@@ -29,7 +31,7 @@ ASK = ChatRequest(messages=(ChatMessage("user", "a question"),))
 async def model_over(pool: HttpPool, base_url: str, **options: object):
     model = OpenAIModel(model="test", base_url=base_url, pool=pool, **options)
     try:
-        with trio.fail_after(15):
+        with trio.fail_after(60):
             yield model
     finally:
         await pool.aclose()
@@ -116,11 +118,19 @@ def test_a_ca_file_that_is_not_there_is_a_mistake_of_the_configuration(tmp_path:
         HttpPool(ca_file=tmp_path / "none.pem")
 
 
-async def test_a_ca_file_without_certificates_is_named(tmp_path: Path) -> None:
+def test_a_ca_file_without_certificates_is_a_mistake_of_the_configuration(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("nothing")
-    async with model_over(HttpPool(ca_file=tmp_path / "empty.pem"), "https://127.0.0.1:1/v1") as model:
-        with pytest.raises(BadRequest, match=r"llm\.ca_file: .*empty\.pem"):
-            await model.complete(ASK)
+    with pytest.raises(ConfigError, match=r"llm\.ca_file: .*empty\.pem' has no certificates"):
+        HttpPool(ca_file=tmp_path / "empty.pem")
+
+
+@pytest.mark.parametrize("warm_up", [0, 2])
+async def test_a_troupe_does_not_start_with_a_ca_file_without_certificates(tmp_path: Path, warm_up: int) -> None:
+    (tmp_path / "empty.pem").write_text("nothing")
+    llm = {"base_url": "https://127.0.0.1:9/v1", "ca_file": str(tmp_path / "empty.pem"), "warm_up": warm_up}
+    with pytest.raises(ConfigError, match=r"llm\.ca_file"):
+        async with open_troupe({"llm": llm, "memory": {"path": str(tmp_path / "memory.sqlite")}}):
+            pytest.fail("it has started")
 
 
 @pytest.mark.parametrize("says", [b"", b"HTTP/1.1 400 Bad Request\r\n\r\n", b"\x15\x03\x03\x00\x02\x02\x28"])
@@ -200,7 +210,7 @@ async def test_a_warm_connection_that_the_server_has_closed_is_not_used() -> Non
         async with model_over(pool, url) as model:
             await pool.warm_up(url, 1)
             ((_, _, warm),) = pool._client(url).network._warm
-            with trio.fail_after(5):
+            with trio.fail_after(60):
                 while not warm.left:  # noqa: ASYNC110 - that the other side has closed a socket is told to nobody
                     await trio.sleep(0.001)
             assert (await model.complete(ASK)).text == "second"
@@ -218,7 +228,7 @@ async def test_unused_warm_connections_are_closed_with_the_pool() -> None:
         pool = HttpPool()
         await pool.warm_up(server.base_url, 4)
         await pool.aclose()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await server.wait_disconnected()
 
 
@@ -291,6 +301,36 @@ async def test_a_proxy_that_is_none_is_named(monkeypatch: pytest.MonkeyPatch) ->
     async with model_over(HttpPool(), "https://model.example/v1") as model:
         with pytest.raises(ModelUnavailable, match=r"the proxy that the environment names .* HTTPS_PROXY"):
             await model.complete(ASK)
+
+
+@pytest.mark.skipif(find_spec("socksio") is not None, reason="it says what is missing")
+async def test_a_socks_proxy_without_its_package_is_told_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://who:secret@127.0.0.1:9")
+    async with model_over(HttpPool(), "http://model.example/v1") as model:
+        with pytest.raises(ModelUnavailable, match="socksio") as caught:
+            await model.complete(ASK)
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.skipif(find_spec("socksio") is None, reason="needs the package socksio")
+async def test_a_second_answer_through_a_socks_proxy_is_not_taken_for_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Greeting, leave, and then the proxy is the server itself."""
+    wrong = b'{"choices":[{"message":{"content":"wrong"},"finish_reason":"stop"}]}'
+    right = wrong.replace(b"wrong", b"right")
+
+    def http(body: bytes) -> bytes:
+        return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%s" % (len(body), body)
+
+    async def socks(stream: trio.SocketStream) -> None:
+        for said in (b"\x05\x00", b"\x05\x00\x00\x01" + bytes(6), http(right) + http(wrong), http(right)):
+            if not await stream.receive_some(10_000):
+                return
+            await stream.send_all(said)
+
+    async with listening(socks) as port:
+        monkeypatch.setenv("http_proxy", f"socks5://127.0.0.1:{port}")
+        async with model_over(HttpPool(), "http://model.example/v1") as model:
+            assert [(await model.complete(ASK)).text for _ in range(3)] == ["right"] * 3
 
 
 # ---------------------------------------------------------------- clients of the caller
@@ -372,7 +412,7 @@ async def test_a_user_in_the_address_becomes_basic_authentication() -> None:
 
 
 # ---------------------------------------------------------------- plain httpx
-async def test_a_pool_of_plain_httpx_that_a_storm_has_killed_is_replaced() -> None:
+async def test_a_pool_of_plain_httpx_that_a_storm_has_killed_is_replaced(idle_clock) -> None:
     """The bug that is the reason for httpx2 and for the watchdog, in the real library, brought about by hand."""
     httpx = pytest.importorskip("httpx", reason="plain httpx is not installed")
     rebuilt: list[PoolRebuilt] = []

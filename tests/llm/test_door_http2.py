@@ -11,7 +11,9 @@ from pathlib import Path
 
 import pytest
 import trio
+from trio.testing import MockClock
 
+from tests.holding import Hold
 from trouper.actors.protocols import ChatMessage, ChatRequest
 from trouper.adapters import http_answer
 from trouper.adapters.http_pooling import ConnectionPooling
@@ -84,7 +86,7 @@ async def model_over_http2(
         finally:
             await trio.aclose_forcefully(raw)
 
-    with trio.fail_after(15):
+    with trio.fail_after(60):
         async with trio.open_nursery() as nursery:
             listeners = await trio.open_tcp_listeners(0, host="127.0.0.1")
             await nursery.start(trio.serve_listeners, serve, listeners)
@@ -112,24 +114,22 @@ async def test_many_calls_share_one_connection(tmp_path: Path) -> None:
 
 
 async def test_no_more_calls_than_allowed_are_in_progress(tmp_path: Path) -> None:
-    running = most = 0
+    hold = Hold(3)
 
     async def counted(client: Connection, number: int) -> None:
-        nonlocal running, most
-        running += 1
-        most = max(most, running)
-        await trio.sleep(0.02)
-        running -= 1
+        await hold.pass_through()
         await client.answer(number)
 
     async with model_over_http2(tmp_path, counted, max_connections=3) as (model, _, _), trio.open_nursery() as nursery:
         for _ in range(9):
             nursery.start_soon(model.complete, ASK)
 
-    assert most == 3
+    assert hold.most == 3
 
 
-async def test_a_server_that_takes_few_calls_at_once_is_not_taken_for_a_broken_pool(tmp_path: Path) -> None:
+async def test_a_server_that_takes_few_calls_at_once_is_not_taken_for_a_broken_pool(
+    tmp_path: Path, idle_clock: MockClock
+) -> None:
     """Two at a time: the others wait for their turn, longer than the patience, and are served by the same pool."""
 
     async def slow(client: Connection, number: int) -> None:
@@ -197,7 +197,7 @@ async def test_each_fault_is_unavailable_and_the_next_call_works(tmp_path: Path,
 
 
 async def test_a_stream_that_is_reset_is_truncated_and_a_call_left_early_holds_nothing_up(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, idle_clock: MockClock
 ) -> None:
     monkeypatch.setattr(http_answer, "CLEAN_UP", math.inf)  # whoever waited for the rest of it would wait for ever
     piece = b'data: {"choices":[{"delta":{"content":"some text"}}]}\n\n'
@@ -233,7 +233,7 @@ async def test_a_server_that_speaks_only_http1_is_spoken_to_in_http1(tmp_path: P
         pool = HttpPool(http2=True, ca_file=authority.ca_file)
         url = f"https://127.0.0.1:{listeners[0].socket.getsockname()[1]}/v1"
         model = OpenAIModel(model="test", base_url=url, pool=pool)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             assert [(await model.complete(ASK)).text for _ in range(2)] == ["hello"] * 2
         assert pool.statistics().total("opened") == 1
         await pool.aclose()

@@ -30,7 +30,7 @@ async def sent(request: ChatRequest, **options: object) -> dict[str, object]:
     """The body of the request, as the server read it."""
     async with model_server(["fine"]) as server:
         model = OpenAIModel(model="test", base_url=server.base_url, **options)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             await model.complete(request)
         await model.aclose()
         return dict(server.requests[0].json)

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from tests.llm.cancel_storm import Storm, storm
+from tests.llm.cancel_storm import SERVED, Storm, storm
 
 pytestmark = [
     pytest.mark.io,
@@ -16,7 +16,7 @@ pytestmark = [
 
 def calm(seen: Storm, cancellations: int) -> None:
     assert seen.cancelled >= cancellations
-    assert seen.served > 10
+    assert seen.served >= SERVED
     assert seen.calm, seen
 
 

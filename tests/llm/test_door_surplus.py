@@ -46,7 +46,7 @@ async def text_of(model: OpenAIModel) -> str:
     ],
 )
 async def test_what_comes_after_an_answer_answers_no_other_question(sent: bytes) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with ModelServer([ServerReply(raw=sent), "the second"]) as server:
             model = OpenAIModel(model="test", base_url=server.base_url)
 
@@ -57,7 +57,7 @@ async def test_what_comes_after_an_answer_answers_no_other_question(sent: bytes)
 
 
 async def test_a_stream_with_another_answer_behind_it_is_whole_and_the_next_is_right() -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         events = answer(TEXT + STOP + DONE, "text/event-stream")
         async with ModelServer([ServerReply(raw=events + WRONG), "the second"]) as server:
             model = OpenAIModel(model="test", base_url=server.base_url)
@@ -70,7 +70,7 @@ async def test_a_stream_with_another_answer_behind_it_is_whole_and_the_next_is_r
 
 
 async def test_a_refusal_with_another_answer_behind_it_spoils_nothing() -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with ModelServer([ServerReply(raw=answer(b"[]") + WRONG), "the second"]) as server:
             model = OpenAIModel(model="test", base_url=server.base_url)
             with pytest.raises(BadResponse):
@@ -82,7 +82,7 @@ async def test_a_refusal_with_another_answer_behind_it_spoils_nothing() -> None:
 
 async def test_what_tls_holds_back_answers_no_other_question() -> None:
     """The answer fills one TLS record exactly: the next record was taken from the socket and not looked into."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         sent = answer(FIRST, fill=RECORD) + WRONG
         async with ModelServer([ServerReply(raw=sent), "the second"], network=Network(tls=True)) as server:
             pool = HttpPool(ca_file=server.ca_file)
@@ -95,7 +95,7 @@ async def test_what_tls_holds_back_answers_no_other_question() -> None:
 
 
 async def test_the_same_through_the_sdk() -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with ModelServer([ServerReply(raw=TWICE), "the second"]) as server:
             model = OpenAIModel(model="test", sdk=openai.AsyncOpenAI(base_url=server.base_url, api_key="sk"))
 
@@ -107,7 +107,7 @@ async def test_the_same_through_the_sdk() -> None:
 @pytest.mark.filterwarnings("ignore:HTTP clients of your own")
 @pytest.mark.parametrize("make", [httpx2.AsyncClient, httpx.AsyncClient])
 async def test_the_same_through_a_client_of_the_callers_own(make) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with ModelServer([ServerReply(raw=TWICE), "the second"]) as server:
             pool = HttpPool(client=make)
             model = OpenAIModel(model="test", base_url=server.base_url, pool=pool)
@@ -118,7 +118,7 @@ async def test_the_same_through_a_client_of_the_callers_own(make) -> None:
 
 
 async def test_a_connection_that_brings_nothing_more_is_used_again() -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with ModelServer(["one", "two"], network=Network(tls=True)) as server:
             pool = HttpPool(ca_file=server.ca_file)
             model = OpenAIModel(model="test", base_url=server.base_url, pool=pool)

@@ -55,7 +55,7 @@ def pieces(*entries: object) -> list[dict[str, object]]:
 
 @asynccontextmanager
 async def model_of(*script: ServerReply):
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         async with model_server(script) as server:
             model = OpenAIModel(model="test", base_url=server.base_url)
             try:
@@ -151,6 +151,12 @@ def test_a_call_without_an_id_gets_one() -> None:
     entries = [{"function": {"name": name, "arguments": "{}"}} for name in ("clock", "weather")]
 
     assert [c.id for c in plain(*entries).tool_calls] == ["call_0", "call_1"]
+
+
+def test_an_id_that_is_made_up_is_not_that_of_another_call() -> None:
+    reply = plain(call(id="call_1"), call(id=None), call(id=""))
+
+    assert len({made.id for made in reply.tool_calls}) == 3
 
 
 @pytest.mark.parametrize(

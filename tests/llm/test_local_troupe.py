@@ -41,7 +41,7 @@ def config(tmp_path, monkeypatch) -> dict[str, object]:
 
 async def test_a_goal_that_the_rules_refuse_is_planned_by_the_form_that_the_model_filled_in(config, tmp_path) -> None:
     async with trouper.open_troupe(config, workdir=tmp_path / "work") as troupe:
-        planned = await troupe.plan(WORDED)
+        planned = await troupe.planned(WORDED)
         outcome = await troupe.execute(WORDED, timeout=60)
 
     assert troupe.planner == "local-form"
@@ -72,7 +72,7 @@ async def test_a_server_killed_between_two_goals_is_replaced_and_nobody_notices(
         server = troupe.system.find("troupe/local_llm/server")
         os.kill((await server.ask(GetLocalStatistics())).pid, signal.SIGKILL)
         with trio.fail_after(60):
-            planned = await troupe.plan(f"{WORDED}, please")
+            planned = await troupe.planned(f"{WORDED}, please")
 
     assert len(planned.plan.steps) == 2
 

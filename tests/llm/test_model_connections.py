@@ -10,6 +10,7 @@ import threading
 import pytest
 import trio
 
+from tests.holding import Hold
 from trouper.actors.protocols import ChatMessage, ChatRequest
 from trouper.adapters.embed_openai import OpenAIEmbedder
 from trouper.adapters.http_seam import ConnectionPooling, HttpPool
@@ -46,7 +47,8 @@ async def test_pooling_is_one_connection_and_without_it_each_request_has_its_own
 
 async def test_no_more_connections_than_allowed_are_open_at_once() -> None:
     pool = HttpPool(ConnectionPooling(max_connections=3))
-    async with model_server(lambda _: ServerReply(delay=0.02)) as server:
+    hold = Hold(3)
+    async with model_server(lambda _: ServerReply(before=hold.pass_through)) as server:
         model = OpenAIModel(model="test", base_url=server.base_url, pool=pool)
         async with trio.open_nursery() as nursery:
             for _ in range(12):
@@ -63,7 +65,7 @@ async def test_a_cancelled_call_is_seen_by_the_server_at_once() -> None:
             nursery.start_soon(model.complete, ASK)
             await server.wait_requests(1)
             nursery.cancel_scope.cancel()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             await server.wait_idle()
 
         assert server.statistics.aborted == 1
@@ -102,7 +104,7 @@ async def test_a_pool_that_is_closed_under_its_calls_ends_them_and_leaves_no_soc
     async with ModelServer(lambda _: ServerReply(delay=60.0), network=Network(tls=tls)) as server:
         pool = HttpPool(ConnectionPooling(max_connections=2), ca_file=server.ca_file)
         model = OpenAIModel(model="test", base_url=server.base_url, pool=pool)
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 for _ in range(4):
                     nursery.start_soon(one, model)
@@ -125,7 +127,7 @@ async def test_a_pool_that_is_closed_while_it_connects_opens_nothing() -> None:
         pool = HttpPool()
         url = f"http://127.0.0.1:{full.getsockname()[1]}/v1"
         model = OpenAIModel(model="test", base_url=url, pool=pool)
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(close_later, pool)
                 with pytest.raises(ModelUnavailable, match="closed"):

@@ -27,7 +27,7 @@ REQUEST = ChatRequest(messages=(ChatMessage("user", "hi there"),), max_tokens=40
 async def client_of(server: ModelServer) -> AsyncIterator[httpx2.AsyncClient]:
     """A client that trusts the server's authority and nobody else."""
     trusted = ssl.create_default_context(cafile=str(server.ca_file)) if server.ca_file else ssl.create_default_context()
-    async with httpx2.AsyncClient(verify=trusted, base_url=server.base_url, timeout=20) as client:
+    async with httpx2.AsyncClient(verify=trusted, base_url=server.base_url, timeout=60) as client:
         yield client
 
 
@@ -70,7 +70,7 @@ async def test_every_server_has_an_authority_of_its_own_and_takes_it_along() -> 
 async def test_a_client_that_hangs_up_is_noticed_and_not_served(tls: bool) -> None:
     """Over TLS too, where its farewell is a few bytes that are no request."""
     async with ModelServer(lambda _: ServerReply(delay=1000), network=Network(tls=tls)) as server:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with client_of(server) as client, trio.open_nursery() as nursery:
                 nursery.start_soon(client_post, client)
                 await server.wait_requests(1)
@@ -86,7 +86,7 @@ async def test_a_farewell_over_tls_is_no_request() -> None:
     async with ModelServer(lambda _: ServerReply(delay=1000), network=Network(tls=True)) as server:
         trusted = ssl.create_default_context(cafile=str(server.ca_file))
         host, port = server.base_url.removeprefix("https://").removesuffix("/v1").split(":")
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             async with await trio.open_ssl_over_tcp_stream(host, int(port), ssl_context=trusted) as stream:
                 body = b'{"messages": []}'
                 head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: a\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -138,7 +138,7 @@ async def test_a_stream_comes_at_the_pace_of_its_tokens_and_a_whole_answer_after
     assert [(s.completion_tokens, s.before, s.writing) for s in server.served] == [(10, 0.04, pytest.approx(0.1))] * 2
 
 
-async def test_what_the_law_refuses_takes_nothing_from_the_script_and_says_when_to_come_back() -> None:
+async def test_what_the_law_refuses_takes_nothing_from_the_script_and_says_when_to_come_back(idle_clock) -> None:
     law = RateLaw(rpm=2, tpm=1000, kind="sliding")
     async with ModelServer(["one", "two", "three"], law=law) as server, client_of(server) as client:
         answers = [await client.post("/chat/completions", json=HI) for _ in range(3)]
@@ -155,14 +155,14 @@ async def test_what_the_law_refuses_takes_nothing_from_the_script_and_says_when_
     assert (server.statistics.requests, server.statistics.rate_limited) == (1, 0)
 
 
-async def test_each_model_has_a_budget_of_its_own() -> None:
+async def test_each_model_has_a_budget_of_its_own(idle_clock) -> None:
     async with ModelServer(law=RateLaw(rpm=1, kind="sliding")) as server, client_of(server) as client:
         answers = [await client.post("/chat/completions", json={**HI, "model": model}) for model in ("a", "b", "a")]
 
     assert [a.status_code for a in answers] == [200, 200, 429]
 
 
-async def test_the_real_adapter_reads_the_law_as_a_rate_limit() -> None:
+async def test_the_real_adapter_reads_the_law_as_a_rate_limit(idle_clock) -> None:
     async with ModelServer(["one"], law=RateLaw(rpm=1, kind="sliding")) as server:
         model = OpenAIModel(model="m", base_url=server.base_url, api_key="k")
         assert (await model.complete(REQUEST)).text == "one"
@@ -186,7 +186,7 @@ async def test_usage_is_told_and_counted_alike() -> None:
     assert (counted.prompt_tokens, counted.completion_tokens, counted.cached_tokens) == (12, 10, 6)
 
 
-async def test_embeddings_count_their_texts_and_fall_under_the_law() -> None:
+async def test_embeddings_count_their_texts_and_fall_under_the_law(idle_clock) -> None:
     law = RateLaw(tpm=10, kind="sliding")
     async with ModelServer(law=law, dim=4) as server, client_of(server) as client:
         good = await client.post("/embeddings", json={"model": "m", "input": ["aaaa", "bbbb"]})

@@ -44,7 +44,7 @@ async def post(server: ModelServerProcess) -> httpx2.Response:
     import ssl
 
     context = ssl.create_default_context(cafile=verify) if server.ca_file else ssl.create_default_context()
-    async with httpx2.AsyncClient(verify=context, timeout=20) as client:
+    async with httpx2.AsyncClient(verify=context, timeout=60) as client:
         return await client.post(f"{server.base_url}/chat/completions", json=HI)
 
 
@@ -79,7 +79,7 @@ async def test_it_ends_when_whoever_started_it_is_killed() -> None:
     parent = subprocess.Popen([sys.executable, "-c", STARTER], stdout=subprocess.PIPE)  # noqa: ASYNC220 - to be killed
     try:
         assert parent.stdout is not None
-        with trio.fail_after(30):
+        with trio.fail_after(60):
             line = await trio.to_thread.run_sync(parent.stdout.readline)
         child = os.pidfd_open(int(line))
     finally:
@@ -87,7 +87,7 @@ async def test_it_ends_when_whoever_started_it_is_killed() -> None:
         parent.wait()
         parent.stdout.close()
     try:
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             await trio.lowlevel.wait_readable(child)  # readable when the process has ended
         assert select.select([child], [], [], 0)[0]
     finally:

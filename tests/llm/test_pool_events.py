@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 import trio
+import trio.testing
+from trio.testing import MockClock
 
 import trouper
 from trouper.actors.model_events import PoolRebuilt
@@ -21,12 +23,13 @@ from trouper.runtime import MemoryJournal
 
 pytestmark = pytest.mark.io
 
+PATIENCE = 30.0
 PLAN = json.dumps({"steps": [{"id": 1, "action": "calculate", "parameters": {"expression": "6 * 7"}}]})
 
 
 @asynccontextmanager
-async def mute_at_first(base_url: str) -> AsyncIterator[tuple[int, list[trio.SocketStream]]]:
-    """In front of a server: it takes the first connection and never says a word, and hands on the others.
+async def mute_at_first(base_url: str, clock: MockClock) -> AsyncIterator[tuple[int, list[trio.SocketStream]]]:
+    """In front of a server: it takes the first connection and says no word while time passes, and hands on the others.
 
     Gives its port and the connections that it took.
     """
@@ -42,6 +45,8 @@ async def mute_at_first(base_url: str) -> AsyncIterator[tuple[int, list[trio.Soc
     async def serve(stream: trio.SocketStream) -> None:
         taken.append(stream)
         if len(taken) == 1:
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            clock.jump(PATIENCE)
             await trio.sleep_forever()
         async with await trio.open_tcp_stream("127.0.0.1", port) as server, trio.open_nursery() as nursery:
             nursery.start_soon(copy, stream, server)
@@ -55,27 +60,30 @@ async def mute_at_first(base_url: str) -> AsyncIterator[tuple[int, list[trio.Soc
 
 
 async def test_who_listens_to_the_system_hears_that_a_pool_was_replaced(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mock_clock: MockClock
 ) -> None:
     """A server is stuck in its first handshake: the goal is planned over a new pool, and two listeners hear of it."""
+    mock_clock.rate = 1.0  # real, because of the memory's threads, and put forward by the mute server
     async with (
         ModelServer(lambda _: PLAN, network=Network(tls=True)) as server,
-        mute_at_first(server.base_url) as (
+        mute_at_first(server.base_url, mock_clock) as (
             port,
             taken,
         ),
     ):
-        # With its own patience, 25 s, the pool would wait for the end of the time that connecting may take.
-        pool = HttpPool(ConnectionPooling(max_connections=1), patience=2.0, ca_file=server.ca_file)
+        # With its own patience the pool would wait for the end of the time that connecting may take.
+        pool = HttpPool(
+            ConnectionPooling(max_connections=1), patience=PATIENCE, connect_timeout=1000.0, ca_file=server.ca_file
+        )
         monkeypatch.setattr(wiring, "build_pool", lambda _: pool)
         config = {
             "llm": {"base_url": f"https://127.0.0.1:{port}/v1", "api_key": None, "max_retries": 0, "warm_up": 0},
             "memory": {"path": str(tmp_path / "memory.sqlite")},
         }
-        with trio.fail_after(20):
+        with trio.fail_after(PATIENCE + 60):
             async with trouper.open_troupe(config, workdir=tmp_path, journal=MemoryJournal()) as troupe:
                 with troupe.events() as events, troupe.system.events() as others:
-                    planned = await troupe.plan("Multiply six by seven")
+                    planned = await troupe.planned("Multiply six by seven")
                     heard = [[e for e in one.take_nowait() if isinstance(e, PoolRebuilt)] for one in (events, others)]
                 [client] = pool.statistics().clients
 
@@ -83,4 +91,4 @@ async def test_who_listens_to_the_system_hears_that_a_pool_was_replaced(
     assert heard[0] == heard[1]
     [told] = heard[0]
     assert (told.actor, told.origin, client.rebuilt) == (client.client, f"https://127.0.0.1:{port}", 1)
-    assert (told.waiting, told.in_progress, told.after) == (1, 0, 2.0)
+    assert (told.waiting, told.in_progress, told.after) == (1, 0, PATIENCE)

@@ -160,6 +160,9 @@ FELL = {
     "no completion": (lambda: BadResponse("<html>", status=200), 2),
     "cut off": (lambda: StreamTruncated("cut"), 2),
     "too long": (lambda: BadRequest("no", status=400, said='{"code": "context_length_exceeded"}'), 1),
+    "no such model": (lambda: BadRequest("model_not_found", status=404), 1),
+    "moved": (lambda: BadRequest("moved", status=308), 1),
+    "no money": (lambda: BadRequest("Insufficient Balance", status=402), 1),
     "too long for llama.cpp": (lambda: BadRequest("no", status=400, said='{"type":"exceed_context_size_error"}'), 1),
     "too large": (lambda: BadRequest("no", status=413), 1),
 }
@@ -260,6 +263,37 @@ async def test_text_that_somebody_has_read_is_not_said_again_by_the_next_model(a
             await cast.door.ask(attrs.evolve(ASK, stream=True, sink=send))
 
         assert cast.sent == {"first": 1}
+
+
+async def test_who_asks_again_after_a_break_is_answered_by_the_next_model(autojump_clock) -> None:
+    send, receive = trio.open_memory_channel[str](100)
+    scripts = {"first": lambda _: BreakOff("half an ans"), "second": lambda _: "whole"}
+    async with models(scripts) as cast, send, receive:
+        again = attrs.evolve(ASK, stream=True, sink=send)
+        with cast.system.events() as events:
+            with carry(trace="one run"):
+                with pytest.raises(StreamTruncated):
+                    await cast.door.ask(again)
+                assert (await cast.door.ask(again)).text == "whole"
+                assert cast.sent == {"first": 1, "second": 1}
+            told = await drained(events)
+        with carry(trace="another run"), pytest.raises(StreamTruncated):
+            await cast.door.ask(again)
+
+    [fell] = [event for event in told if isinstance(event, ModelFellBack)]
+    assert (fell.model, fell.following, fell.error) == ("first", "second", "stream_truncated")
+
+
+async def test_the_last_model_is_asked_again_whatever_it_did(autojump_clock) -> None:
+    send, receive = trio.open_memory_channel[str](100)
+    scripts = {name: lambda _: BreakOff("half an ans") for name in ("first", "second")}
+    async with models(scripts) as cast, send, receive:
+        with carry(trace="one run"):
+            for _ in range(4):
+                with pytest.raises(StreamTruncated):
+                    await cast.door.ask(attrs.evolve(ASK, stream=True, sink=send))
+
+        assert cast.sent == {"first": 1, "second": 3}
 
 
 async def test_falling_back_is_told_with_the_kind_of_the_error(autojump_clock) -> None:

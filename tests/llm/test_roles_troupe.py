@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ import trouper
 from tests.execution.stage import opened, statuses
 from trouper import ChatRequest, Effect, RunStatus, Troupe, VerdictKind, tool
 from trouper.actors.llm import GetLLMStatistics
+from trouper.adapters.llm_openai import OpenAIModel
 from trouper.adapters.llm_scripted import Delay, ScriptedModel
 from trouper.adapters.model_server import model_server
 from trouper.adapters.model_server_script import ServerReply, ServerRequest
@@ -42,10 +44,10 @@ def naming(critical: bool | None = None) -> list[dict[str, object]]:
 
 
 @asynccontextmanager
-async def served(config: dict[str, object], tmp_path: Path) -> AsyncIterator[Troupe]:
+async def served(config: dict[str, object], tmp_path: Path, llm: OpenAIModel | None = None) -> AsyncIterator[Troupe]:
     # No memory is near enough to be shown to the planner: with one of the last run the question would be another one.
     whole = {"memory": {"path": str(tmp_path / "memory.sqlite"), "min_score": 1.0}, **config}
-    async with trouper.open_troupe(whole, workdir=tmp_path, journal=MemoryJournal()) as troupe:
+    async with trouper.open_troupe(whole, llm=llm, workdir=tmp_path, journal=MemoryJournal()) as troupe:
         yield troupe
 
 
@@ -96,6 +98,22 @@ async def test_the_same_goal_again_is_planned_from_what_the_model_has_said_unles
     assert server.statistics.chats == asked
     assert [outcome.steps[1].result["value"] for outcome in outcomes] == [42, 42]
     assert [outcome.usage.calls for outcome in outcomes] == [1, asked - 1]
+
+
+@pytest.mark.io
+async def test_two_models_of_one_name_behind_two_addresses_do_not_share_answers_on_the_disk(tmp_path) -> None:
+    other = PLAN.replace("6 * 7", "6 * 8")
+    async with model_server(lambda _: PLAN) as first, model_server(lambda _: other) as second:
+        values = []
+        for server in (first, second, first):
+            model = OpenAIModel(model="default", base_url=server.base_url)
+            config = {"performance": {"caching": {"responses_on_disk": True}}}
+            async with served(config, tmp_path, llm=model) as troupe:
+                values.append((await troupe.execute(GOAL, timeout=30)).steps[1].result["value"])
+            await model.aclose()
+
+    assert values == [42, 48, 42]
+    assert (first.statistics.chats, second.statistics.chats) == (1, 1)
 
 
 @pytest.mark.io
@@ -208,8 +226,14 @@ async def test_a_turn_that_comes_after_the_end_of_the_run_is_refused_at_once(aut
 
 
 @pytest.mark.io
-async def test_a_model_that_hangs_leaves_its_substitute_half_of_the_run(tmp_path) -> None:
-    silent = model_server(lambda _: ServerReply(delay=60.0))
+async def test_a_model_that_hangs_leaves_its_substitute_half_of_the_run(tmp_path, mock_clock) -> None:
+    mock_clock.rate = 1.0  # real, because of the memory's threads; half of the run is over at once
+
+    def hang(_: ServerRequest) -> ServerReply:
+        mock_clock.jump(61.0)
+        return ServerReply(delay=math.inf)
+
+    silent = model_server(hang)
     async with silent, model_server(lambda _: PLAN) as well:
         config = {
             "llm": {
@@ -220,7 +244,7 @@ async def test_a_model_that_hangs_leaves_its_substitute_half_of_the_run(tmp_path
             },
         }
         async with served(config, tmp_path) as troupe:
-            outcome = await troupe.execute(GOAL, timeout=5)
+            outcome = await troupe.execute(GOAL, timeout=120)
 
     assert outcome.status is RunStatus.SUCCESS
     assert (silent.statistics.requests, well.statistics.requests) == (1, 1)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import gzip
 import socket
-import time
 from collections import deque
 from contextlib import asynccontextmanager
 
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
 from tests.llm.wire_table import ANY, DONE, JSON, PLAIN, STOP, STREAM, TEXT, completion, events
 from trouper.actors.protocols import ChatMessage, ChatRequest
@@ -18,7 +18,7 @@ from trouper.adapters import http_answer, llm_openai
 from trouper.adapters.http_pooling import ClientKey
 from trouper.adapters.http_seam import HttpPool
 from trouper.adapters.llm_openai import OpenAIModel
-from trouper.adapters.model_server import End, ServerReply, ServerScript, model_server
+from trouper.adapters.model_server import End, ServerReply, ServerRequest, ServerScript, model_server
 from trouper.adapters.model_server_replies import chunk, sse
 from trouper.runtime import (
     AuthFailed,
@@ -38,7 +38,7 @@ EVERY = {**ANY, **PLAIN, **{f"{name}, streamed": row for name, row in STREAM.ite
 
 @asynccontextmanager
 async def client_of(*replies: ServerReply, way: str = "direct", script: ServerScript | None = None, **options: object):
-    with trio.fail_after(30):
+    with trio.fail_after(60):
         async with model_server([*replies, "and on we go"] if script is None else script) as server:
             where: dict[str, object] = {"base_url": server.base_url, "api_key": KEY}
             if way == "sdk":
@@ -69,12 +69,14 @@ BOTH_ROWS = [pytest.param(streamed, *row, id=f"stream: {name}") for name, row in
 
 
 @pytest.mark.parametrize(("call", "reply", "expected", "options"), [*PLAIN_ROWS, *STREAM_ROWS, *BOTH_ROWS])
-async def test_each_fault_is_one_documented_error_and_the_next_call_works(call, reply, expected, options) -> None:
+async def test_each_fault_is_one_documented_error_and_the_next_call_works(
+    call, reply, expected, options, idle_clock
+) -> None:
     await one_error_and_then_on(call, reply, expected, options)
 
 
 @pytest.mark.parametrize("kind", sorted({row[1] for row in EVERY.values()}, key=lambda kind: kind.__name__))
-async def test_each_fault_is_the_same_error_through_the_sdk(kind: type[LLMError]) -> None:
+async def test_each_fault_is_the_same_error_through_the_sdk(kind: type[LLMError], idle_clock: MockClock) -> None:
     """The SDK lets four kinds of failure escape untyped and four return wrong values: not through us."""
     replies: deque[ServerReply | str] = deque()
     async with client_of(way="sdk", script=lambda _: replies.popleft()) as (model, server):
@@ -113,11 +115,13 @@ def patience(model: OpenAIModel, *, timeout: float = 10.0, idle_timeout: float =
     model._timeout, model._idle_timeout = timeout, idle_timeout
 
 
-async def test_the_time_of_a_call_does_not_pay_for_loading_the_library(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_time_of_a_call_does_not_pay_for_loading_the_library(
+    monkeypatch: pytest.MonkeyPatch, idle_clock: MockClock
+) -> None:
     quick = HttpPool._make
 
     def slow(self: HttpPool, key: ClientKey) -> object:
-        time.sleep(0.3)  # what importing the HTTP library does to the loop, once
+        idle_clock.jump(0.3)  # what importing the HTTP library does to the loop, once
         return quick(self, key)
 
     monkeypatch.setattr(HttpPool, "_make", slow)
@@ -131,6 +135,7 @@ async def test_the_time_of_a_call_does_not_pay_for_loading_the_library(monkeypat
     [
         ({"retry-after": "7"}, 7.0),
         ({"retry-after": "0.5"}, 0.5),
+        ({"retry-after": "7, 7"}, 7.0),
         ({"retry-after-ms": "70", "retry-after": "7"}, 0.07),
         ({"retry-after": "Thu, 01 Jan 1970 00:00:00 GMT"}, 0.0),
         ({"retry-after": "-3"}, None),
@@ -188,7 +193,7 @@ async def test_a_connection_that_never_comes_about_is_unavailable() -> None:
         pool = HttpPool(connect_timeout=0.2)
         model = OpenAIModel(model="test", base_url=f"http://127.0.0.1:{full.getsockname()[1]}/v1", pool=pool)
 
-        with trio.fail_after(10), pytest.raises(ModelUnavailable, match="ConnectTimeout"):
+        with trio.fail_after(60), pytest.raises(ModelUnavailable, match="ConnectTimeout"):
             await plain(model)
         await pool.aclose()
 
@@ -213,7 +218,7 @@ async def test_a_name_that_nobody_knows_is_unavailable() -> None:
 async def test_tls_to_a_server_that_speaks_none_is_unavailable() -> None:
     async with model_server() as server:
         model = OpenAIModel(model="test", base_url=server.base_url.replace("http:", "https:"))
-        with trio.fail_after(10), pytest.raises(ModelUnavailable, match=r"no connection to .* ConnectError: .*SSL"):
+        with trio.fail_after(60), pytest.raises(ModelUnavailable, match=r"no connection to .* ConnectError: .*SSL"):
             await plain(model)
         await model.aclose()
 
@@ -225,6 +230,29 @@ async def test_an_address_that_is_none_is_a_bad_request(url: str) -> None:
     with pytest.raises((BadRequest, ModelUnavailable), match="base_url"):
         await plain(model)
     await model.aclose()
+
+
+async def test_a_server_that_echoes_a_password_does_not_put_it_into_the_error() -> None:
+    def echo(request: ServerRequest) -> ServerReply:
+        told = f"{request.headers['authorization']} is wrong, and so are pa%2Fss-word, pa/ss-word and pa\\/ss-word"
+        return ServerReply(status=400, body=told.encode())
+
+    async with model_server(echo) as server:
+        url = server.base_url.replace("://", "://user:pa%2Fss-word@")
+        model = OpenAIModel(model="test", base_url=url)
+        with pytest.raises(BadRequest) as caught:
+            await plain(model)
+        await model.aclose()
+    assert caught.value.said == "Basic *** is wrong, and so are ***, *** and ***"
+    assert "dXNl" not in str(caught.value)
+
+
+async def test_a_key_that_is_one_letter_does_not_strike_out_what_the_server_says() -> None:
+    async with model_server([ServerReply(status=400, body=b"max_tokens is too large")]) as server:
+        model = OpenAIModel(model="test", base_url=server.base_url, api_key="x")
+        with pytest.raises(BadRequest, match="max_tokens is too large"):
+            await plain(model)
+        await model.aclose()
 
 
 async def test_a_server_that_echoes_the_key_does_not_put_it_into_the_error() -> None:
@@ -334,6 +362,30 @@ async def test_content_in_parts_and_a_byte_order_mark_are_understood() -> None:
 
 async def test_after_the_finish_reason_a_broken_connection_no_longer_matters() -> None:
     async with client_of(ServerReply(pieces=(TEXT, STOP), cut=10_000, end=End.RESET)) as (model, _):
+        assert await streamed(model) == "some text"
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        b'data: {"error": {"message": "no usage today", "type": "server_error"}}\n\n',
+        b'event: error\ndata: {"message": "gone"}\n\n',
+        b"data: {oops\n\n",
+        b'data: {"choices": null}\n\n',
+    ],
+)
+async def test_after_the_finish_reason_no_event_takes_the_answer_back(late: bytes) -> None:
+    usage = b'data: {"usage": {"prompt_tokens": 7, "completion_tokens": 3}}\n\n'
+    async with client_of(events(TEXT, STOP, late, usage, DONE)) as (model, _), model.stream(ASK) as chunks:
+        reply = [chunk async for chunk in chunks][-1].reply
+
+    assert reply is not None
+    assert reply.text == "some text"
+    assert (reply.usage.prompt_tokens, reply.usage.completion_tokens) == (7, 3)
+
+
+async def test_after_the_finish_reason_bytes_that_are_no_events_end_the_stream() -> None:
+    async with client_of(events(TEXT, STOP, b"data: \xff\n\n")) as (model, _):
         assert await streamed(model) == "some text"
 
 

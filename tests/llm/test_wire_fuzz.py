@@ -18,7 +18,7 @@ from trouper.adapters.wire_stream import ChatAssembler
 from trouper.runtime import BadRequest, LLMError
 
 KEY = "sk-not-for-anybody"
-ASKED = Asked("http://127.0.0.1/v1", "test", KEY)
+ASKED = Asked("http://127.0.0.1/v1", "test", (KEY,))
 CALL = {"index": 0, "id": "c1", "type": "function", "function": {"name": "t", "arguments": "{}"}}
 PLAIN = [
     {

@@ -10,12 +10,11 @@ import pytest
 import trio
 import trio.testing
 
-from trouper.actors.batcher import Batching, Embed, EmbeddingBatcher, GetEmbeddingStatistics
+from trouper.actors.batcher import Batching, Embed, EmbeddingBatcher, EmbedEach, GetEmbeddingStatistics
 from trouper.actors.vectors import fault_of
 from trouper.adapters.cache_memory import InMemoryEmbeddingCache
 from trouper.adapters.embed_hash import HashEmbedder, hash_vector
 from trouper.runtime import (
-    ActorCrashed,
     AskTimeout,
     BadRequest,
     BadResponse,
@@ -332,7 +331,7 @@ async def test_stopping_ends_what_is_in_flight(autojump_clock) -> None:
     assert slow.now == 0
 
 
-async def test_a_bug_in_the_embedder_is_a_crash_and_the_next_incarnation_works(autojump_clock) -> None:
+async def test_a_bug_in_the_embedder_is_an_error_of_the_texts_and_no_crash(autojump_clock) -> None:
     slow = Slow()
     slow.error = ZeroDivisionError("a bug")
     async with open_system() as system:
@@ -340,10 +339,29 @@ async def test_a_bug_in_the_embedder_is_a_crash_and_the_next_incarnation_works(a
         results = await ask_all(ref, [["a"], ["b"]])
         slow.error = None
 
-        assert [type(r) for r in results] == [ActorCrashed] * 2
+        assert [type(r) for r in results] == [BadRequest] * 2
         assert isinstance(results[0].__cause__, ZeroDivisionError)
+        assert "ZeroDivisionError: a bug" in str(results[0])
         assert await ref.ask(Embed(("a",))) == right(["a"])
-        assert ref.incarnation == 2
+        assert ref.incarnation == 1
+
+
+async def test_a_text_that_an_embedder_stumbles_over_costs_the_others_nothing(autojump_clock) -> None:
+    class Stumbling(Slow):
+        async def embed(self, texts: Sequence[str]) -> tuple[bytes, ...]:
+            vectors = await super().embed(texts)
+            if "odd" in texts:
+                raise KeyError("odd")
+            return vectors
+
+    async with open_system() as system:
+        ref = await spawn(system, Stumbling())
+        others = [f"t{n}" for n in range(7)]
+        outcomes = await ref.ask(EmbedEach((*others, "odd")))
+
+        assert outcomes[:7] == right(others)
+        assert isinstance(outcomes[7], BadRequest)
+        assert ref.incarnation == 1
 
 
 @pytest.mark.parametrize("seed", range(15))

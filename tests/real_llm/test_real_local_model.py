@@ -43,7 +43,7 @@ pytestmark = [
 @pytest.fixture
 def settings() -> LocalSettings:
     assert WEIGHTS is not None
-    return LocalSettings(gguf=WEIGHTS, sha256=DIGEST, threads=1, context=2048)
+    return LocalSettings(gguf=WEIGHTS, sha256=DIGEST, threads=1, context=2048, start_timeout=180.0)
 
 
 class TestRealLocalModel(LocalPromises):

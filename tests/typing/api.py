@@ -43,6 +43,7 @@ from trouper import (
     OnCancel,
     Outcome,
     Overflow,
+    Plan,
     Question,
     Ref,
     Replan,
@@ -364,6 +365,13 @@ async def troupe() -> None:
         assert_type(outcome, Outcome)
         assert_type(await open_one.run_plan([{"id": 1, "action": "reply"}], budget=Budget(steps=1)), Outcome)
         assert_type(await open_one.run_plan(pieces()), Outcome)
+        plan = await open_one.plan("What is 6 times 7?")
+        assert_type(plan, Plan)
+        assert_type(await open_one.run_plan(plan), Outcome)
+        async with open_one.stream("What is 6 times 7?", timeout=60) as events:
+            async for event in events:
+                assert_type(event, Event)
+            assert_type(events.outcome, Outcome)
         await open_one.approve(outcome.run_id, 1, ok=True, note="go on")
         await open_one.approve(outcome.run_id, "3.1.7", ok=True, result={"sent": 1})
         assert_type(await open_one.resume(outcome.run_id), Outcome)

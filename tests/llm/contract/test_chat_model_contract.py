@@ -164,7 +164,7 @@ WAYS = [scripted, pytest.param(over_http, marks=IO), pytest.param(over_the_sdk, 
 
 @pytest.fixture(params=WAYS, ids=["scripted", "openai", "openai-sdk"])
 async def told(request):
-    with trio.fail_after(20):
+    with trio.fail_after(60):
         async with request.param() as harness:
             yield harness
 
