@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import attrs
 
-from trouper.runtime import Ask, DocumentsRefused, Event
+from trouper.runtime import Ask, DocumentsRefused, Event, Tell
 
 from .protocols import DocumentCounts, SkippedFile
 
@@ -63,6 +63,11 @@ class SearchDocuments(Ask[tuple[Passage, ...]]):
 @attrs.frozen
 class CountDocuments(Ask[DocumentCounts]):
     """How much is indexed."""
+
+
+@attrs.frozen
+class GrowIndex(Tell):
+    """The index of vectors has outgrown its kind."""
 
 
 @attrs.frozen(kw_only=True)

@@ -33,6 +33,7 @@ from .chunking import Chunk, Chunking, chunks_of
 from .document_messages import (
     CountDocuments,
     DocumentIndexed,
+    GrowIndex,
     IndexDocuments,
     IndexingBegun,
     IndexReport,
@@ -40,6 +41,8 @@ from .document_messages import (
     SearchDocuments,
     check_search,
 )
+from .document_space import PassageSpace
+from .memory import NO_VECTORS
 from .passages import snippet_of
 from .protocols import (
     DocumentCounts,
@@ -80,7 +83,7 @@ CUT_HERE = 20_000
 
 _TRIES = 3
 _AT_ONCE = 2_000
-"""Vectors that are put into an index before the thread lets others have the interpreter."""
+"""Passages that are put together, or let go, before others come round: a millisecond or two."""
 
 
 class Documents(Actor):
@@ -107,21 +110,20 @@ class Documents(Actor):
             store: The truth.
             source: Where files are found and read.
             index: Makes an empty index for vectors of so many numbers.
-            embedder: The name of the vector space that the batcher's embedder makes.
+            embedder: The name of the vector space that the batcher's embedder makes; `NO_VECTORS`: there is none,
+                and passages are found by their words.
             as_query: How the embedder wants a question to be put, if not as it is.
             chunking: How files are cut.
             batch_size: How many passages are embedded in one call.
         """
         self._store = store
         self._source = source
-        self._new_index = index
         self._embedder = embedder
         self._as_query = as_query
         self._chunking = chunking if chunking is not None else Chunking()
         self._group = batch_size * GROUP
-        self._index: VectorIndex | None = None
-        self._generation = -1  # of the store, when the index was made from it
-        self._alone = trio.Lock()  # the index is never searched while it is made
+        self._space: PassageSpace = PassageSpace(store, index, embedder)
+        self._growing = False
 
     async def on_start(self) -> None:
         """Find the batcher."""
@@ -135,7 +137,8 @@ class Documents(Actor):
         Cancelled: what was written stays, and is not read again by the next attempt.
 
         Raises:
-            DocumentsRefused: a path is not there, and nothing of it was indexed before; nothing was done.
+            DocumentsRefused: a path is not there and nothing of it was indexed (else that is forgotten), or it cannot
+                be looked at, or has too many files below it; nothing was done.
             LLMError: embeddings could not be had; what was written before stays.
             DocumentsFailed: the store failed; what was written before stays.
         """
@@ -152,7 +155,6 @@ class Documents(Actor):
                 waiting.append((number, read, await self._cut(read)))
                 if sum(len(chunks) for _, _, chunks in waiting) >= self._group:
                     report = _added(report, await self._write(waiting))
-                    waiting = []
                 continue
             report = await self._passed_over(report, file.path, read, known)
             self._tell_file(file.path, number, 0, read.reason if read is not None else "")
@@ -172,34 +174,47 @@ class Documents(Actor):
 
     async def _cut(self, read: ReadDocument) -> list[Chunk]:
         """The passages of a file; cutting a large one would hold up everybody, so a thread does it."""
-        if len(read.text) <= CUT_HERE:
-            return chunks_of(read.text, read.shape, self._chunking, pages=read.pages)
-        cut = functools.partial(chunks_of, read.text, read.shape, self._chunking, pages=read.pages)
-        return await trio.to_thread.run_sync(cut, abandon_on_cancel=True)
+        cut = functools.partial(_passages, read, self._chunking)
+        return cut() if len(read.text) <= CUT_HERE else await trio.to_thread.run_sync(cut, abandon_on_cancel=True)
 
-    async def _write(self, waiting: Sequence[tuple[int, ReadDocument, list[Chunk]]]) -> IndexReport:
-        """Embed the passages of some files and put all of it into the store."""
-        texts = [_embedded_text(chunk) for _, _, chunks in waiting for chunk in chunks]
+    async def _write(self, waiting: list[tuple[int, ReadDocument, list[Chunk]]]) -> IndexReport:
+        """Embed the passages of some files and put all of it into the store; `waiting` is empty then.
+
+        A large file has ten thousands of passages. Others come round while they are put together, and while they are
+        let go: either took 12 ms in one go.
+        """
+        chunks = [chunk for _, _, chunks in waiting for chunk in chunks]
         vectors: list[Vector | None] = []
-        for start in range(0, len(texts), self._group):
-            vectors += await self._vectors(texts[start : start + self._group], "background")
+        for start in range(0, len(chunks), self._group):
+            texts = [_embedded_text(chunk) for chunk in chunks[start : start + self._group]]
+            vectors += await self._vectors(texts, "background")
+        report = IndexReport(indexed=len(waiting), passages=len(vectors), unembedded=vectors.count(None))
+        told = [(read.path, number, len(chunks)) for number, read, chunks in waiting]
+        documents: list[NewDocument] = []
+        every: list[list[tuple[Chunk, Vector | None]]] = []
         left = iter(vectors)
-        documents = [
-            NewDocument(
-                document=read,
-                recipe=self._recipe(),
-                embedder=self._embedder,
-                pieces=tuple((_in_file(chunk, read.lines), next(left)) for chunk in chunks),
-            )
-            for _, read, chunks in waiting
-        ]
+        for _, read, own in waiting:
+            pieces: list[tuple[Chunk, Vector | None]] = []
+            for start in range(0, len(own), _AT_ONCE):
+                pieces += zip(own[start : start + _AT_ONCE], left)  # noqa: B905 - `left` has those of all files
+                await trio.lowlevel.checkpoint()
+            every.append(pieces)
+            documents.append(NewDocument(document=read, recipe=self._recipe(), embedder=self._embedder, pieces=pieces))
         await self._store.replace(documents)
-        for number, read, chunks in waiting:
-            self._tell_file(read.path, number, len(chunks))
-        return IndexReport(indexed=len(waiting), passages=len(vectors), unembedded=vectors.count(None))
+        for path, number, passages in told:
+            self._tell_file(path, number, passages)
+        waiting.clear()
+        del chunks, vectors, left, own  # nobody but `every` has the passages now
+        for pieces in every:
+            while pieces:
+                del pieces[-_AT_ONCE:]
+                await trio.lowlevel.checkpoint()
+        return report
 
     async def _vectors(self, texts: Sequence[str], priority: Priority) -> list[Vector | None]:
         """A vector for each text, None for one that has none: it is found by its words."""
+        if self._embedder == NO_VECTORS:
+            return [None] * len(texts)
         each = await self._ask(tuple(texts), priority)
         return [None if isinstance(one, LLMError) else one for one in each]
 
@@ -244,21 +259,19 @@ class Documents(Actor):
             return ()
         if vector is None:
             return ()
-        async with self._alone:
-            index = await self._in_step(len(vector) // 4)
-            return await trio.to_thread.run_sync(index.search, vector, k)
+        found = await self._space.search(vector, k)
+        if not self._growing and self._space.outgrown():
+            self._growing = True
+            self.ctx.send_after(0.0, GrowIndex())
+        return found
 
-    async def _in_step(self, dim: int) -> VectorIndex:
-        """The index as the store is now. A cancelled search leaves the old one, and the thread to itself."""
-        generation = await self._store.generation()
-        if self._index is None or self._generation != generation or self._index.dim != dim:
-            found = [await self._store.vectors(self._embedder, dim)]
-            index = self._new_index(dim)
-            await trio.to_thread.run_sync(_fill, index, found)
-            former, self._index, self._generation = self._index, index, generation
-            if former is not None:
-                await trio.to_thread.run_sync(former.clear)
-        return self._index
+    @handler(concurrent=1)
+    async def grow(self, _: GrowIndex) -> None:
+        """Put an index of the kind that suits so many passages in the place of one that does not."""
+        try:
+            await self._space.grow()
+        finally:
+            self._growing = False
 
     @handler(concurrent=16, raises=(DocumentsFailed,))
     async def count(self, _: CountDocuments) -> DocumentCounts:
@@ -297,14 +310,6 @@ class Documents(Actor):
             self.ctx.emit(event)
 
 
-def _fill(index: VectorIndex, found: list[tuple[Sequence[int], Sequence[Vector]]]) -> None:
-    """Put vectors into an index, in parts. What was read is let go of here too: in the loop 100,000 take 15 ms."""
-    ids, vectors = found.pop()
-    index.expect(len(ids))
-    for start in range(0, len(ids), _AT_ONCE):
-        index.add(ids[start : start + _AT_ONCE], vectors[start : start + _AT_ONCE])
-
-
 def check_missing(found: Found, known: Mapping[str, KnownDocument]) -> None:
     """Let paths pass that are gone and of which something is known: it will be forgotten.
 
@@ -339,10 +344,14 @@ def _embedded_text(chunk: Chunk) -> str:
     return f"{' > '.join(chunk.headings)}\n{chunk.text}" if chunk.headings else chunk.text
 
 
+def _passages(read: ReadDocument, chunking: Chunking) -> list[Chunk]:
+    """The passages of a file, with the lines of the file."""
+    chunks = chunks_of(read.text, read.shape, chunking, pages=read.pages)
+    return [_in_file(chunk, read.lines) for chunk in chunks] if read.lines else chunks
+
+
 def _in_file(chunk: Chunk, lines: Sequence[int]) -> Chunk:
     """The same piece with the lines of the file instead of those of the text made of it."""
-    if not lines:
-        return chunk
     last = len(lines) - 1
     first, end = lines[min(chunk.first_line - 1, last)], lines[min(chunk.last_line - 1, last)]
     return attrs.evolve(chunk, first_line=first, last_line=max(first, end))

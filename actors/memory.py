@@ -28,14 +28,10 @@ from trouper.runtime import (
     handler,
 )
 
-from .memory_conversation import (
-    Conversations,
-    Talking,
-    shortened,
-)
+from .memory_conversation import Conversations, Talking, shortened
 from .memory_data import CONFIGURED, MemoryFilter, MemoryRow
 from .memory_derived import Derived
-from .memory_embedding import Prepare, embedded, prepared
+from .memory_embedding import Prepare, embedded, prepared, question_vector
 from .memory_finding import find
 from .memory_messages import (
     ChangeKind,
@@ -63,7 +59,7 @@ from .memory_messages import (
 )
 from .memory_personal import PersonalMemory
 from .memory_uses import Uses
-from .memory_writing import Writing
+from .memory_writing import Writing, new_rows
 from .protocols import Embedder, EmbeddingCache, MemoryStore, Vector, VectorIndex
 
 __all__ = [
@@ -88,7 +84,6 @@ _EXPIRED_EVERY = 3_600.0
 _EXPIRED_AT_ONCE = 1_000
 _EMBED_AGAIN_AFTER = 30.0
 """Seconds after an embedder could not be asked for memories that have no vector yet."""
-_SUMMARY_TOKENS = 400
 
 
 class Memory(PersonalMemory):
@@ -158,7 +153,9 @@ class Memory(PersonalMemory):
             cache=cache,
         )
         talking = talking if talking is not None else Talking()
-        self._conversations: Conversations = Conversations(store, self._writing, talking, self._summary)
+        self._conversations: Conversations = Conversations(
+            store, self._writing, talking, self._summary, ttl=self._defaults.ttl, now=now
+        )
         self._summarise = summarise
         self._model_summaries = model_summaries
         self._as_query = as_query
@@ -193,7 +190,7 @@ class Memory(PersonalMemory):
             LLMError: a text could not be embedded; nothing was stored.
             MemoryFailed: the store failed; the message says whether anything was stored.
         """
-        rows = new_memories(message, self._defaults, self._now())
+        rows = await new_rows(message, self._defaults, self._now())
         done = await self._writing.put(rows, message.near_duplicates or self._defaults.near_duplicates)
         self._follow_up(expiring=any(row.expires is not None for row in rows))
         return done
@@ -251,13 +248,8 @@ class Memory(PersonalMemory):
             return ()
         vector: Vector | None = None
         if self._embedder is not None:
-            try:
-                asked = query.text if self._as_query is None else self._as_query(query.text)
-                (vector,) = await self._embed((asked,))
-            except (LLMError, MemoryFailed) as error:
-                if not query.hybrid:
-                    raise
-                log.warning("[MEMORY] the query is looked for by its words only: %s", error)
+            asked = query.text if self._as_query is None else self._as_query(query.text)
+            vector = await question_vector(self._embed, asked, self.ctx.deadline, needed=not query.hybrid)
         found = await find(self._store, self._derived, query, vector, self._now)
         self._follow_up()
         await self._used([memory.id for memory in found])

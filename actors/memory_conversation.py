@@ -14,9 +14,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 import attrs
 
-from trouper.runtime import Ask, MemoryRefused, Tell
+from trouper.runtime import Ask, MemoryRefused, Seconds, Tell
 
-from .memory_data import PROFILE, SUMMARY, TURN, MemoryFilter, MemoryRow, NewMemory, check_writable
+from .memory_data import (
+    PROFILE,
+    SUMMARY,
+    TURN,
+    KeptMemory,
+    MemoryFilter,
+    MemoryRow,
+    NewMemory,
+    check_writable,
+)
+from .memory_messages import check_texts
 from .memory_writing import Writing
 from .protocols import MemoryStore
 
@@ -101,11 +111,23 @@ class SummariseTurns(Tell):
 class Conversations:
     """Turns, summaries and profiles, in terms of the store and of writing to it."""
 
-    def __init__(self, store: MemoryStore, writing: Writing, talking: Talking, summarise: Summarise) -> None:
+    def __init__(
+        self,
+        store: MemoryStore,
+        writing: Writing,
+        talking: Talking,
+        summarise: Summarise,
+        *,
+        ttl: Seconds | None,
+        now: Callable[[], float],
+    ) -> None:
+        """Give what it stands on; after `ttl` what was said and what is known is forgotten, like all memories."""
         self._store = store
         self._writing = writing
         self._talking = talking
         self._summarise = summarise
+        self._ttl = ttl
+        self._now = now
 
     async def keep_turn(self, message: KeepTurn, namespace: str) -> tuple[int, bool]:
         """Store a turn; gives its id, and whether it is time to sum up."""
@@ -116,17 +138,20 @@ class Conversations:
             content=message.text,
             namespace=namespace,
             category=TURN,
-            distinct=f"{name}#{key}",
+            distinct=f"{len(name)}#{name}#{key}",
             meta={"conversation": name, "speaker": speaker},
+            expires=self._until,
         )
-        (number,) = await self._writing.put([row])
+        # Not `put`: a turn that is told again, after a summary has taken its place, would be alive again.
+        (number,) = await self._writing.restore([KeptMemory(memory=row)])
         alive = await self._store.select(_of(namespace, TURN, name))
         return number, alive.count > self._talking.most
 
     async def read(self, message: ReadConversation, namespace: str) -> Conversation:
         """The summary, if there is one, and the last turns."""
-        if not 0 <= message.turns <= _MOST_TURNS:
-            raise MemoryRefused(f"turns is {message.turns}; give a number from 0 to {_MOST_TURNS}")
+        most = message.turns
+        if isinstance(most, bool) or not isinstance(most, int) or not 0 <= most <= _MOST_TURNS:
+            raise MemoryRefused(f"turns is {message.turns!r}; give a whole number from 0 to {_MOST_TURNS}")
         turns = await self._rows(namespace, TURN, message.conversation)
         summaries = await self._rows(namespace, SUMMARY, message.conversation)
         last = turns[len(turns) - message.turns :] if message.turns < len(turns) else turns
@@ -140,8 +165,8 @@ class Conversations:
             return False
         old = turns[: len(turns) - self._talking.kept]
         before = await self._rows(namespace, SUMMARY, conversation)
-        lines = [f"Before: {row.content}" for row in before]
-        lines += [f"{row.meta.get('speaker', '')}: {row.content}" for row in old]
+        lines = [f"Before: {_in_a_line(row.content)}" for row in before]
+        lines += [f"{_in_a_line(str(row.meta.get('speaker', '')))}: {_in_a_line(row.content)}" for row in old]
         text = (await self._summarise("\n".join(lines))).strip()
         if not text:
             log.warning("[MEMORY] the conversation %r was not summed up: the summary is empty", conversation)
@@ -152,6 +177,7 @@ class Conversations:
             category=SUMMARY,
             distinct=f"{conversation}#{old[-1].id}",
             meta={"conversation": conversation, "up_to": old[-1].id},
+            expires=self._until,
         )
         await self._writing.supersede([one.id for one in (*before, *old)], row)
         return True
@@ -165,6 +191,7 @@ class Conversations:
                 raise MemoryRefused(f"{name} is {value!r}; give a text, or None to erase it")
             if value is not None:
                 check_writable(value, f"the value of {name!r}")
+                check_texts((f"{name}: {value}",))
         for name, value in entries.items():
             if value is None:
                 every = MemoryFilter(namespace=namespace, categories=(PROFILE,), where={"attribute": name}, dead=True)
@@ -176,18 +203,23 @@ class Conversations:
                 category=PROFILE,
                 distinct=name,
                 meta={"attribute": name, "value": value},
+                expires=self._until,
             )
             old = known.get(name)
-            if old is None:
-                await self._writing.put([row])
-            elif old.content != row.content:
+            if old is not None and old.content != row.content:
                 await self._writing.supersede([old.id], row)
+            elif old is None or old.expires is not None:  # said again, it lives longer
+                await self._writing.put([row])
 
     async def profile(self, namespace: str) -> Mapping[str, str]:
         """The attributes that are known now."""
         return {
             str(row.meta.get("attribute")): str(row.meta.get("value")) for row in await self._rows(namespace, PROFILE)
         }
+
+    @property
+    def _until(self) -> float | None:
+        return None if self._ttl is None else self._now() + self._ttl
 
     async def _rows(self, namespace: str, category: str, conversation: str | None = None) -> list[MemoryRow]:
         meant = _of(namespace, category, conversation)
@@ -196,6 +228,11 @@ class Conversations:
         while part := await self._store.page(rows[-1].id if rows else 0, most, meant):
             rows += part
         return rows
+
+
+def _in_a_line(text: str) -> str:
+    """So that what somebody said looks neither like another's words nor like the end of the conversation."""
+    return " ".join(text.split())
 
 
 def _of(namespace: str, category: str, conversation: str | None) -> MemoryFilter:

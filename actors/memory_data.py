@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import attrs
 
@@ -18,6 +18,13 @@ FACT = "fact"
 EPISODE, TURN, SUMMARY, PROFILE = "episode", "turn", "summary", "profile"
 OWN = (EPISODE, TURN, SUMMARY, PROFILE)
 """Categories that are kept by runs and conversations, and found only by who asks for them by name."""
+
+MOST_TAGS = 64
+"""Of one memory, and so of one question."""
+_MOST_CATEGORIES = 500
+_MOST_CONDITIONS = 64
+_MOST_VALUES = 10_000
+"""Of one name in `where`. What is looked for is compared with every memory of the namespace."""
 
 Scalar = str | int | float | bool | None
 """A value that metadata can be filtered by."""
@@ -101,11 +108,20 @@ class MemoryRow:
 
 def _pairs(meta: Mapping[str, object] | Iterable[tuple[str, object]]) -> tuple[tuple[str, tuple[Scalar, ...]], ...]:
     """Metadata conditions in one order, each with the values that will do."""
-    given = dict(meta)
+    try:
+        given = dict(meta)
+    except (TypeError, ValueError) as error:
+        raise MemoryRefused(f"where is {meta!r:.100}: give a mapping, `{{'project': 'x'}}`") from error
+    if len(given) > _MOST_CONDITIONS:
+        raise MemoryRefused(f"where has {len(given):,} conditions; at most {_MOST_CONDITIONS} are looked for")
     found: list[tuple[str, tuple[Scalar, ...]]] = []
     for name in sorted(given, key=str):
         value = given[name]
         values = tuple(value) if isinstance(value, list | tuple | set | frozenset) else (value,)
+        if len(values) > _MOST_VALUES:
+            raise MemoryRefused(
+                f"where {name!r:.100} has {len(values):,} values; at most {_MOST_VALUES:,} are looked for"
+            )
         for one in values:
             finite = not isinstance(one, float) or math.isfinite(one)
             if not (one is None or isinstance(one, str | int | float)) or not finite or not isinstance(name, str):
@@ -152,6 +168,11 @@ class MemoryFilter:
         """Refuse what no store can look for, before a store is asked."""
         if self.namespace is not None:
             check_writable(self.namespace, "the namespace")
+        if len(self.tags) > MOST_TAGS or len(self.categories) + len(self.without) > _MOST_CATEGORIES:
+            raise MemoryRefused(
+                f"{len(self.tags):,} tags and {len(self.categories) + len(self.without):,} categories: at most "
+                f"{MOST_TAGS} and {_MOST_CATEGORIES} are looked for"
+            )
         for category in (*self.categories, *self.without):
             check_writable(category, "a category")
         for tag in self.tags:
@@ -170,13 +191,14 @@ class MemoryFilter:
             and (not self.categories or row.category in self.categories)
             and row.category not in self.without
             and all(tag in row.tags for tag in self.tags)
-            and all(name in row.meta and _one_of(row.meta[name], values) for name, values in self.where)
+            and all(holds(row.meta, name, values) for name, values in self.where)
             and (self.dead or row.alive(now))
         )
 
 
-def _one_of(value: object, wanted: tuple[Scalar, ...]) -> bool:
-    return any(_same(value, one) for one in wanted)
+def holds(meta: Mapping[str, object], name: str, wanted: Sequence[Scalar]) -> bool:
+    """Whether metadata has one of these values under the name."""
+    return name in meta and any(_same(meta[name], one) for one in wanted)
 
 
 def _same(value: object, wanted: Scalar) -> bool:

@@ -198,7 +198,11 @@ class Derived:
                 log.warning("[MEMORY] %d memories have no vector yet: %s", len(wanting), error)
                 return 0
             self.waiting = 0
-            return await self._store_vectors(space, pairs)
+            try:
+                return await self._store_vectors(space, pairs)
+            except MemoryFailed as error:  # a file that may only be read: they are found by their words
+                log.warning("[MEMORY] the vectors of %d memories were not stored: %s", len(pairs), error)
+                return 0
         await self._find_former_space(space)
         return 0
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 
 import trio
 
-from trouper.runtime import Actor, ActorCrashed, ActorError, LLMError, MemoryFailed, Ref
+from trouper.runtime import Actor, ActorCrashed, ActorError, LLMError, MemoryFailed, Ref, Seconds
 
 from .batcher import Embed
 from .protocols import MemoryStore, Priority, Vector
@@ -18,6 +18,8 @@ Prepare = Callable[[], Awaitable[None]]
 
 _TRIES = 3
 _TEXTS_A_CALL = 250
+_PATIENCE: Seconds = 10.0
+"""So long a question waits for its vector, and at most half of the time it has: then its words have to do."""
 
 
 async def prepared(store: MemoryStore, prepare: Prepare | None) -> None:
@@ -31,7 +33,7 @@ async def prepared(store: MemoryStore, prepare: Prepare | None) -> None:
         if await store.count():
             await prepare()
     except MemoryFailed as error:
-        log.info("[MEMORY] whether there is anything to be found is not known: %s", error)
+        log.debug("[MEMORY] whether there is anything to be found is not known: %s", error)
     except Exception as error:  # noqa: BLE001 - a library fails in its own ways
         log.warning("[MEMORY] the embedder is not ready, it is loaded when it is needed: %s", error)
 
@@ -62,6 +64,29 @@ async def embedded(batcher: Ref[Actor], texts: Sequence[str], priority: Priority
     if failures:
         raise failures[0]
     return tuple(vector for part in made for vector in part)
+
+
+async def question_vector(
+    embed: Callable[[Sequence[str]], Awaitable[tuple[Vector, ...]]], text: str, deadline: Seconds, *, needed: bool
+) -> Vector | None:
+    """The vector of a question; unless it is `needed` None if it cannot be had, or not in time, which is logged.
+
+    Raises:
+        LLMError: it is needed, and could not be embedded.
+        MemoryFailed: it is needed, and the batcher did not answer.
+    """
+    if needed:
+        (vector,) = await embed((text,))
+        return vector
+    patience = max(0.0, min(_PATIENCE, (deadline - trio.current_time()) / 2))
+    try:
+        with trio.move_on_after(patience):
+            (vector,) = await embed((text,))
+            return vector
+        log.warning("[MEMORY] the query is looked for by its words only: no vector of it came in %.3g s", patience)
+    except (LLMError, MemoryFailed) as error:
+        log.warning("[MEMORY] the query is looked for by its words only: %s", error)
+    return None
 
 
 async def _part(batcher: Ref[Actor], message: Embed) -> tuple[Vector, ...]:

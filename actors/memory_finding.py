@@ -12,13 +12,14 @@ import logging
 from collections.abc import Callable, Sequence
 
 import attrs
+import trio
 
 from trouper.runtime import LLMError
 
 from .memory_data import MemoryRow, Selection
 from .memory_derived import Derived
 from .memory_messages import Query, Recalled
-from .memory_ranking import blended, by_score, diverse, relevance
+from .memory_ranking import blended, by_score, relevance
 from .memory_space import VectorSpace
 from .protocols import Generation, MemoryStore, QueryingEmbedder, Question, Vector
 
@@ -27,6 +28,7 @@ log: logging.Logger = logging.getLogger("trouper.memory")
 _ROOM = 32
 """So many are looked at in the least where something else than likeness counts, and four times as many as wanted."""
 _MOST_ROOM = 4_000
+_MANY = 500
 _MARGIN = 4
 """So many more are searched where likeness is not exact, to see that the next ones are clearly worse."""
 
@@ -81,8 +83,10 @@ async def _find(
         found = await _alike(derived, query, vector, room, meant, found)
     moment = now()
     fitting, exact, state = await _looked_at(store, found, query, moment)
+    await _others_turn(fitting)
     scores = _scores(fitting, exact, query, moment)
-    order = await _order(derived, scores, query)
+    await _others_turn(fitting)
+    order = await _order(store, derived, scores, query)
     return tuple(_recalled(fitting[number], scores[number], exact) for number in order), state
 
 
@@ -135,10 +139,18 @@ async def _looked_at(
         first = _among_the_best(order, rough, query.k, found.error)
     question = found.question if found.error else None
     looked = await store.look(order[:first], question)
-    if sum(query.meant.matches(row, now) for row in looked.rows) < first < len(order):
+    fitting = {row.id: row for row in looked.rows if query.meant.matches(row, now)}
+    if len(fitting) < first < len(order):
         looked = await store.look(order, question)
+        fitting = {row.id: row for row in looked.rows if query.meant.matches(row, now)}
     exact = attrs.evolve(found, likeness={**found.likeness, **looked.likeness})
-    return {row.id: row for row in looked.rows if query.meant.matches(row, now)}, exact, looked.generation
+    return fitting, exact, looked.generation
+
+
+async def _others_turn(fitting: dict[int, MemoryRow]) -> None:
+    """What is done with thousands takes some milliseconds: between two such things the loop goes round."""
+    if len(fitting) > _MANY:
+        await trio.lowlevel.checkpoint()
 
 
 def _among_the_best(order: Sequence[int], rough: dict[int, float], k: int, error: float) -> int:
@@ -160,15 +172,13 @@ def _scores(fitting: dict[int, MemoryRow], found: _Candidates, query: Query, now
     return scores
 
 
-async def _order(derived: Derived, scores: dict[int, float], query: Query) -> Sequence[int]:
+async def _order(store: MemoryStore, derived: Derived, scores: dict[int, float], query: Query) -> Sequence[int]:
     ranked = by_score(scores)
     space: VectorSpace | None = derived.former or derived.space
     if not query.diversity or space is None or len(ranked) < 2:
         return ranked[: query.k]
-    known = [number for number in ranked[:_MOST_ROOM] if number in space.index]
-    rows = await derived.lane.run(len(known) ** 2, space.index.alike, known)
-    alike = {number: dict(zip(known, row, strict=True)) for number, row in zip(known, rows, strict=True)}
-    return diverse(scores, alike, query.k, query.diversity)
+    best = {number: scores[number] for number in ranked[:_MOST_ROOM]}
+    return await store.vary(space.embedder, space.dim, best, query.k, query.diversity)
 
 
 def _recalled(row: MemoryRow, score: float, found: _Candidates) -> Recalled:

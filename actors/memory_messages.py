@@ -341,6 +341,10 @@ def check_recall(message: Recall, defaults: MemoryDefaults) -> Query:
     diversity = message.diversity
     if isinstance(diversity, bool) or not isinstance(diversity, int | float) or not 0 <= diversity <= 1:
         raise MemoryRefused(f"diversity is {diversity!r}; give a number from 0 to 1")
+    if message.blend is not None and not isinstance(message.blend, Blend):
+        raise MemoryRefused(f"blend is {message.blend!r}; give a `Blend`, or nothing")
+    if not (message.hybrid is None or isinstance(message.hybrid, bool)) or not isinstance(message.superseded, bool):
+        raise MemoryRefused(f"hybrid is {message.hybrid!r}, superseded is {message.superseded!r}; give true or false")
     meant = MemoryFilter(
         namespace=defaults.namespace if message.namespace is None else message.namespace,
         categories=tuple(message.kinds),

@@ -84,26 +84,6 @@ def use_of(row: MemoryRow) -> float:
     return min(1.0, math.log1p(row.accesses) / math.log(101))
 
 
-def diverse(
-    scores: Mapping[int, float], alike: Mapping[int, Mapping[int, float]], k: int, diversity: float
-) -> list[int]:
-    """The best `k` ids, each chosen for its score and for being unlike the ones before it.
-
-    Maximal marginal relevance (Carbonell and Goldstein, 1998): `(1 - diversity) * score - diversity * likeness`, the
-    likeness being that to the most similar one chosen so far. Equal ones by smaller id.
-    """
-    left = sorted(scores, key=lambda number: (-scores[number], number))
-    nearest = dict.fromkeys(left, 0.0)
-    chosen: list[int] = []
-    while left and len(chosen) < k:
-        best = max(left, key=lambda n: ((1 - diversity) * scores[n] - diversity * max(0.0, nearest[n]), -n))
-        left.remove(best)
-        chosen.append(best)
-        for number in left:
-            nearest[number] = max(nearest[number], alike.get(best, {}).get(number, 0.0))
-    return chosen
-
-
 def by_score(scores: Mapping[int, float]) -> Sequence[int]:
     """The ids, best first; equal scores by smaller id."""
     return sorted(scores, key=lambda number: (-scores[number], number))

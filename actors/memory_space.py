@@ -19,7 +19,7 @@ import trio
 from trouper.runtime import MemoryFailed
 
 from .memory_data import Selection
-from .protocols import Generation, MemoryStore, Vector, VectorIndex
+from .protocols import Generation, Vector, VectorIndex, VectorRows
 
 T = TypeVar("T")
 log: logging.Logger = logging.getLogger("trouper.memory")
@@ -65,13 +65,15 @@ class VectorSpace:
 
     def __init__(
         self,
-        store: MemoryStore,
+        store: VectorRows,
         index: VectorIndex,
         *,
         embedder: str,
         lane: Lane,
         snapshot: str | None = None,
+        about: str = "[MEMORY]",
     ) -> None:
+        """Give the index to fill, where it is kept, and `about`, whose it is in log lines."""
         self.index: VectorIndex = index
         self.embedder: str = embedder
         self.dim: int = index.dim
@@ -80,6 +82,7 @@ class VectorSpace:
         self._store = store
         self._lane = lane
         self._snapshot = snapshot
+        self._about = about
         self._loaded = False
         self._log: list[tuple[Sequence[int], Sequence[Vector] | None]] | None = None
         self._saving = trio.Lock()
@@ -105,7 +108,7 @@ class VectorSpace:
             after = part[-1][0]
             pairs = [pair for pair in part if pair[0] not in self.index]
             await self.add([number for number, _ in pairs], [vector for _, vector in pairs])
-        log.info("[MEMORY] index of %d vectors made from the store", len(self.index))
+        log.info("%s index of %d vectors made from the store", self._about, len(self.index))
 
     async def _load(self) -> None:
         if self._snapshot is not None:
@@ -114,7 +117,7 @@ class VectorSpace:
             if stamp is not None and state is not None and await self._store.knows(state):
                 load = functools.partial(self.index.load, self._snapshot, stamp=stamp)
                 if await self._lane.run(math.inf, load):
-                    log.info("[MEMORY] %d vectors from the snapshot", len(self.index))
+                    log.info("%s %d vectors from the snapshot", self._about, len(self.index))
         self._loaded = True
 
     def _difference(self, wanted: Sequence[int]) -> tuple[list[int], list[int]]:
@@ -173,7 +176,7 @@ class VectorSpace:
                         await self._lane.run(len(other), other.remove, ids)
                     else:
                         await self._lane.run(len(other) + len(ids), other.add, ids, vectors)
-                log.info("[MEMORY] the index is %s now, %d vectors", other.kind, len(other))
+                log.info("%s the index is %s now, %d vectors", self._about, other.kind, len(other))
                 former, self.index = self.index, other
                 self.unsaved += len(other)
                 await self._lane.run(len(former), former.clear)
@@ -200,7 +203,7 @@ class VectorSpace:
             self.unsaved = 0
             self.saved += 1
         except MemoryFailed as error:
-            log.warning("[MEMORY] %s", error)
+            log.warning("%s %s", self._about, error)
 
     def _state_of(self, stamp: str | None) -> Generation | None:
         if stamp is None:

@@ -33,4 +33,4 @@ class Uses:
         try:
             await self._store.count_uses(uses)
         except MemoryFailed as error:
-            log.warning("[MEMORY] uses were not counted: %s", error)
+            log.debug("[MEMORY] uses were not counted: %s", error)

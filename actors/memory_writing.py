@@ -7,12 +7,21 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import attrs
+import trio
 
 from trouper.runtime import MemoryFailed, MemoryRefused
 
 from .memory_data import KeptMemory, NewMemory
 from .memory_derived import Derived, Embed
-from .memory_messages import MemoryDefaults, NearDuplicate, NearDuplicates, Remembered
+from .memory_messages import (
+    MemoryDefaults,
+    NearDuplicate,
+    NearDuplicates,
+    Remember,
+    Remembered,
+    check_texts,
+    new_memories,
+)
 from .memory_near import Near, near_duplicates, refuse, with_what_was_said
 from .protocols import EmbeddingCache, MemoryStore, Vector, VectorIndex
 from .vectors import embedding_key
@@ -21,6 +30,24 @@ T = TypeVar("T")
 log: logging.Logger = logging.getLogger("trouper.memory")
 
 _KEYS_AT_ONCE = 1_000
+_ROWS_AT_ONCE = 2_000
+
+
+async def new_rows(message: Remember, defaults: MemoryDefaults, now: float) -> Sequence[NewMemory]:
+    """What a message wants to be stored; of ten thousand so many at a time that others have their turn.
+
+    Raises:
+        MemoryRefused: it cannot be; the message says which text and why.
+    """
+    texts = check_texts(message.texts)
+    if len(texts) <= _ROWS_AT_ONCE:
+        return new_memories(message, defaults, now)
+    rows: list[NewMemory] = []
+    for start in range(0, len(texts), _ROWS_AT_ONCE):
+        await trio.lowlevel.checkpoint()
+        some = attrs.evolve(message, texts=texts[start : start + _ROWS_AT_ONCE])
+        rows += new_memories(some, defaults, now)
+    return rows
 
 
 class Writing:
@@ -196,4 +223,9 @@ class Writing:
         made: dict[int, Vector] = {}
         if wanting:
             made = dict(zip(wanting, await self._embed([rows[n].content for n in wanting]), strict=True))
-        return tuple(row.embedded(made[n], embedder) if n in made else row for n, row in enumerate(rows))
+        given: list[NewMemory] = []
+        for n, row in enumerate(rows, 1):
+            given.append(row.embedded(made[n - 1], embedder) if n - 1 in made else row)
+            if n % _ROWS_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+        return tuple(given)

@@ -388,6 +388,16 @@ class MemoryStore(Protocol):
         """
         ...
 
+    async def vary(
+        self, embedder: str, dim: int, scores: Mapping[int, float], k: int, diversity: float
+    ) -> tuple[int, ...]:
+        """At most `k` of the memories in `scores`, each chosen for its score and for being unlike those before it.
+
+        Maximal marginal relevance: `(1 - diversity) * score - diversity * likeness`, the likeness by the vectors of
+        that embedder and length; 0 for a memory without one. Equal ones by smaller id.
+        """
+        ...
+
     async def look(self, ids: Sequence[int], question: Question | None = None) -> Looked:
         """The rows that exist, in the order asked, how near they are to a question, and of which state that is."""
         ...
@@ -570,7 +580,7 @@ class NewDocument:
     document: ReadDocument
     recipe: str
     embedder: str
-    pieces: tuple[tuple[Chunk, Vector | None], ...]
+    pieces: Sequence[tuple[Chunk, Vector | None]]
 
 
 @attrs.frozen(kw_only=True)
@@ -597,7 +607,27 @@ class DocumentCounts:
     passages: int = 0
 
 
-class DocumentStore(Protocol):
+class VectorRows(Protocol):
+    """What an index of vectors is made from: rows by ids of which none is used twice, and no vector ever changes."""
+
+    async def vector_ids(self, embedder: str, dim: int) -> tuple[int, ...]:
+        """The ids that have a vector of this embedder and length, ascending."""
+        ...
+
+    async def vectors(self, embedder: str, dim: int, after: int, limit: int) -> Sequence[tuple[int, Vector]]:
+        """At most `limit` of those vectors whose ids are larger than `after`, by id."""
+        ...
+
+    async def vectors_of(self, embedder: str, dim: int, ids: Sequence[int]) -> Sequence[tuple[int, Vector]]:
+        """Those vectors of these rows, as far as there are any."""
+        ...
+
+    async def knows(self, state: Generation) -> bool:
+        """Whether what is here now came from `state`, by changes only."""
+        ...
+
+
+class DocumentStore(VectorRows, Protocol):
     """Port: indexed documents (SQLite). Each method is one transaction; all raise `DocumentsFailed`."""
 
     async def known(self) -> Mapping[str, KnownDocument]:
@@ -618,10 +648,6 @@ class DocumentStore(Protocol):
 
     async def matching(self, query: str, k: int) -> tuple[tuple[int, float], ...]:
         """At most `k` pieces that share words with `query`, best first, with a score that is larger for better ones."""
-        ...
-
-    async def vectors(self, embedder: str, dim: int) -> tuple[Sequence[int], Sequence[Vector]]:
-        """The vectors of `dim` numbers that this embedder made: the ids of their pieces, in order, and the vectors."""
         ...
 
     async def counts(self) -> DocumentCounts:

@@ -66,7 +66,7 @@ def _summary(report: IndexReport) -> str:
     ]
     text = ", ".join(parts) + "."
     if report.unembedded:
-        text += f" {report.unembedded} passages have no word that is known and are found by their letters only."
+        text += f" {report.unembedded} passages have no vector and are found by their words only."
     return text
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import urllib.parse
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -22,9 +23,18 @@ LEAVES: tuple[Leave, ...] = ("allow", "ask", "deny")
 
 
 def _url_problem(url: str) -> str | None:
-    if re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url):
+    if re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", url) and _names_a_port(url):
         return None
-    return "must be a web address such as http://127.0.0.1:8000/v1 (http or https, a host, no query)"
+    return "must be a web address such as http://127.0.0.1:8000/v1 (http or https, a host, perhaps a port, no query)"
+
+
+def _names_a_port(url: str) -> bool:
+    """Whether the host and the port of an address can be ones; none is named by most."""
+    try:
+        parts = urllib.parse.urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 @attrs.frozen(kw_only=True)
@@ -242,8 +252,8 @@ class LocalLlm:
 class Embeddings:
     """Who turns texts into vectors."""
 
-    provider: Literal["auto", "wordllama", "openai", "hash"] = text(
-        "auto", choices=("auto", "wordllama", "openai", "hash")
+    provider: Literal["auto", "wordllama", "openai", "hash", "none"] = text(
+        "auto", choices=("auto", "wordllama", "openai", "hash", "none")
     )
     model: str | None = text(None)
     base_url: str | None = text(None, check=_url_problem)

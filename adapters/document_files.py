@@ -33,7 +33,8 @@ class DocumentFiles:
 
     Args:
         max_bytes: A larger file is skipped.
-        apart: Paths that are not documents: the files that the memory and the index are kept in.
+        apart: Paths that are not documents: what the memory and the index are kept in, and what lies below or is named
+            as these are with a hyphen after it.
     """
 
     def __init__(self, *, max_bytes: int = 20_000_000, apart: Sequence[str | os.PathLike[str]] = ()) -> None:
@@ -125,7 +126,8 @@ class DocumentFiles:
     def _look(
         self, path: str, status: os.stat_result, files: dict[str, FoundFile], skipped: dict[str, SkippedFile]
     ) -> None:
-        if stat.S_ISLNK(status.st_mode) or any(path == own or path.startswith(f"{own}-") for own in self._apart):
+        own = any(path == one or path.startswith((f"{one}-", f"{one}/")) for one in self._apart)
+        if own or stat.S_ISLNK(status.st_mode):
             return
         if not stat.S_ISREG(status.st_mode):
             skipped[path] = SkippedFile(path=path, reason="not a regular file")
@@ -156,7 +158,7 @@ class DocumentFiles:
             found = text_of(path, data)
         except Unreadable as error:
             return SkippedFile(path=path, reason=str(error))
-        if not found.text.strip():
+        if not found.text or found.text.isspace():
             return SkippedFile(path=path, reason="empty")
         return ReadDocument(
             path=path,

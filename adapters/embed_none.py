@@ -1,4 +1,4 @@
-"""The embedder that is none: where no model of vectors is installed, memories are found by their words."""
+"""The embedder that is none: where no model of vectors is installed or wanted, words alone find."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class NoEmbedder:
         """
         await trio.lowlevel.checkpoint()
         raise ModelUnavailable(
-            f"{len(texts)} texts cannot be embedded: no embedder is installed. "
-            "`pip install wordllama`, or configure `embeddings.model` and an endpoint"
+            f"{len(texts)} texts cannot be embedded: there is no embedder. `pip install wordllama` and let "
+            "`embeddings.provider` be `auto`, or configure `embeddings.model` and an endpoint"
         )
 
     async def aclose(self) -> None:

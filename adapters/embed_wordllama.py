@@ -1,19 +1,21 @@
 """The offline embedder of a fresh machine: the static word vectors that the wordllama package carries.
 
-The package's two files are read directly, through the two libraries that it reads them with. Its own loader
-gives the same vectors, but importing it configures the root logger, brings an HTTP client, costs half a
-second more, and pads every text of a batch to the longest (a text of 1 MB beside 63 short ones would want
-19 GB). Reading the files also means that no code path here knows a hub: offline by construction.
+The package's two files are read directly. Its own loader gives the same vectors, but importing it configures the
+root logger, brings an HTTP client, costs half a second more, and pads every text of a batch to the longest (a text
+of 1 MB beside 63 short ones would want 19 GB). The libraries by which it reads them hold the interpreter's lock for
+50 ms at a time, and the event loop with it; they are asked only where its files are of another form than we know.
+Reading the files also means that no code path here knows a hub: offline by construction.
 """
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import struct
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import attrs
 import trio
@@ -22,6 +24,7 @@ from trouper.actors.protocols import Vector
 from trouper.actors.question_words import without_common_words
 from trouper.runtime import BadRequest, ModelUnavailable
 
+from .embed_pieces import read_pieces
 from .native_loading import map_ahead, map_numpy_ahead
 
 if TYPE_CHECKING:
@@ -30,21 +33,13 @@ if TYPE_CHECKING:
 
 _WEIGHTS = "weights/l2_supercat_256.safetensors"
 _TOKENIZER = "tokenizers/l2_supercat_tokenizer_config.json"
-_INLINE_CHARS = 8_000
-"""More text than this is embedded in a worker thread: some milliseconds of the loop's time."""
+_TENSOR = "embedding.weight"
+_INLINE_CHARS = 2_000
+"""More text than this is embedded in a worker thread: three milliseconds of the loop's time, where no word is known."""
 _TOKENS_A_SLICE = 4_096
 _TURN = 0.001
 _BREATH = 0.000_05
 """Seconds that a thread works before it lets others have the interpreter, and for how long."""
-_BPE_OPTIONS = (
-    "dropout",
-    "unk_token",
-    "continuing_subword_prefix",
-    "end_of_word_suffix",
-    "fuse_unk",
-    "byte_fallback",
-    "ignore_merges",
-)
 
 
 def wordllama_folder() -> Path | None:
@@ -56,16 +51,22 @@ def wordllama_folder() -> Path | None:
     return folder if (folder / _WEIGHTS).is_file() and (folder / _TOKENIZER).is_file() else None
 
 
+class _Pieces(Protocol):
+    def cut(self, text: str) -> bytes:
+        """The numbers of the pieces, four bytes each. Raises `UnicodeEncodeError` at half a character."""
+        ...
+
+
 @attrs.frozen
 class _Model:
-    tokenizer: Any
+    pieces: _Pieces
     weights: NDArray[np.float16]
 
 
 class WordLlamaEmbedder:
     """Port `Embedder` over wordllama's vectors: 256 numbers a text, no network, no torch.
 
-    The model is loaded in a worker thread on first use, or by `prepare` (0.2 s, 20 MB); give it a real clock.
+    The model is loaded in a worker thread on first use, or by `prepare` (0.1 s, 40 MB); give it a real clock.
     """
 
     name = "wordllama-l2-supercat-256"
@@ -118,38 +119,66 @@ def _load() -> _Model:
         error.retryable = False  # they will not be there in a second
         raise error
     map_numpy_ahead()
-    map_ahead("tokenizers", "tokenizers*.so")
+    try:
+        return _Model(_pieces(folder / _TOKENIZER), _weights(folder / _WEIGHTS))
+    except (OSError, ValueError, KeyError, TypeError, struct.error) as error:
+        broken = ModelUnavailable(
+            f"the files of the wordllama package in {folder} cannot be read ({error}): install it again, "
+            "or set `embeddings.provider` to `hash` or `openai`"
+        )
+        broken.retryable = False
+        raise broken from error
+
+
+def _pieces(file: Path) -> _Pieces:
+    return read_pieces(file) or _LibraryPieces(file)
+
+
+class _LibraryPieces:
+    """The same from the library, for a file that `embed_pieces` does not know. It holds up the loop."""
+
+    def __init__(self, file: Path) -> None:
+        map_ahead("tokenizers", "tokenizers*.so")
+        from tokenizers import Tokenizer
+
+        self._tokenizer: Tokenizer = Tokenizer.from_file(str(file))
+        self._tokenizer.no_padding()
+        self._tokenizer.no_truncation()
+
+    def cut(self, text: str) -> bytes:
+        """See `WordPieces.cut`."""
+        text.encode()  # half a character is no text to it, and its own error says something else
+        # One by one: `encode_batch` starts a thread pool of its own, which a forked child inherits broken.
+        numbers = self._tokenizer.encode(text, add_special_tokens=False).ids
+        return struct.pack(f"={len(numbers)}I", *numbers)
+
+
+def _weights(file: Path) -> NDArray[np.float16]:
+    """The one table of the file, read where it lies (a length, a description in JSON, the numbers): 16 MB.
+
+    The library makes it twice and holds the interpreter's lock meanwhile.
+    """
+    import numpy as np
+
+    with file.open("rb") as opened:
+        (length,) = struct.unpack("<Q", opened.read(8))
+        table = json.loads(opened.read(length))[_TENSOR]
+        if table["dtype"] != "F16":
+            return _library_weights(file)
+        weights = np.empty(table["shape"], dtype="<f2")
+        opened.seek(8 + length + table["data_offsets"][0])
+        if opened.readinto(weights.reshape(-1).view(np.uint8).data) != weights.nbytes:
+            raise ValueError(f"{file.name} ends too early")
+    return weights
+
+
+def _library_weights(file: Path) -> NDArray[np.float16]:
     map_ahead("safetensors", "_safetensors_rust*.so")
     from safetensors import safe_open
 
-    tokenizer = _tokenizer(folder / _TOKENIZER)
-    tokenizer.no_padding()
-    tokenizer.no_truncation()
-    with safe_open(folder / _WEIGHTS, framework="np") as file:
-        weights = file.get_tensor("embedding.weight")
-    return _Model(tokenizer, weights)
-
-
-def _tokenizer(file: Path) -> Any:
-    """The tokenizer that a file describes, made from its parts.
-
-    The library's own reader does it all in one call of 90 ms that holds the interpreter's lock, and the event loop
-    with it. So the text is read here; what is left for one call is to put the word pieces together: 34 ms.
-    """
-    from tokenizers import Tokenizer, models
-
-    plan = json.loads(file.read_text(encoding="utf-8"))
-    model = plan["model"]
-    if model.get("type") != "BPE" or not set(model) <= {"type", "vocab", "merges", *_BPE_OPTIONS}:
-        return Tokenizer.from_file(str(file))
-    pairs = (pair.split(" ") if isinstance(pair, str) else pair for pair in model.pop("merges"))
-    merges = [(str(left), str(right)) for left, right in pairs]
-    options = {name: model[name] for name in _BPE_OPTIONS if model.get(name) is not None}
-    pieces = models.BPE(vocab=model.pop("vocab"), merges=merges, **options)
-    plan["model"] = {**model, "vocab": {}, "merges": []}
-    tokenizer = Tokenizer.from_str(json.dumps(plan))
-    tokenizer.model = pieces
-    return tokenizer
+    with safe_open(file, framework="np") as opened:
+        weights: NDArray[np.float16] = opened.get_tensor(_TENSOR)
+    return weights
 
 
 def _vectors(model: _Model, texts: Sequence[str]) -> tuple[Vector, ...]:
@@ -178,10 +207,9 @@ def _vector(model: _Model, text: str, which: str) -> Vector:
 
     if not text.strip():
         raise BadRequest(f"{which} has nothing to embed: it is empty")
-    # One by one: `encode_batch` starts a thread pool of its own, which a forked child inherits broken.
     try:
-        ids = model.tokenizer.encode(text, add_special_tokens=False).ids
-    except TypeError as error:  # a lone surrogate is no text to the tokenizer
+        ids = np.frombuffer(model.pieces.cut(text), dtype=np.uint32)
+    except UnicodeEncodeError as error:  # a lone surrogate
         raise BadRequest(f"{which} cannot be embedded: it holds half a character") from error
     total = np.zeros(model.weights.shape[1], dtype=np.float64)
     for start in range(0, len(ids), _TOKENS_A_SLICE):

@@ -16,16 +16,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from trouper.actors.protocols import DocumentCounts, KnownDocument, NewDocument, PassageRow, Vector
+from trouper.actors.protocols import DocumentCounts, Generation, KnownDocument, NewDocument, PassageRow, Vector
 from trouper.runtime import DocumentsFailed
 
-from .sqlite_thread import BUSY_TIMEOUT, ClosedFile, SqliteThread, Work, wal
+from .sqlite_thread import BUSY_TIMEOUT, AnotherFile, ClosedFile, SqliteThread, Work, wal
+from .store_pieces import parted, pieces_of
 
 T = TypeVar("T")
 
 APPLICATION_ID = 0x54525544  # "TRUD": `file` and we can tell it from somebody else's database
-SCHEMA_VERSION = 1
-_SCHEMA = """
+SCHEMA_VERSION = 2
+_TABLES = """
 CREATE TABLE document (
     id INTEGER PRIMARY KEY,
     path TEXT NOT NULL UNIQUE,
@@ -47,18 +48,33 @@ CREATE TABLE passage (
     vector BLOB
 );
 CREATE INDEX passage_of_document ON passage (document);
-CREATE VIRTUAL TABLE passage_words USING fts5 (
-    text, headings, content='passage', content_rowid='id', tokenize='porter unicode61'
-);
-CREATE TRIGGER passage_added AFTER INSERT ON passage BEGIN
-    INSERT INTO passage_words (rowid, text, headings) VALUES (new.id, new.text, new.headings);
-END;
-CREATE TRIGGER passage_removed AFTER DELETE ON passage BEGIN
-    INSERT INTO passage_words (passage_words, rowid, text, headings)
-    VALUES ('delete', old.id, old.text, old.headings);
-END;
 CREATE TABLE generation (number INTEGER NOT NULL);
 INSERT INTO generation VALUES (0);
+"""
+_WORDS = """
+ALTER TABLE passage ADD COLUMN pieces TEXT NOT NULL DEFAULT '';
+UPDATE passage SET pieces = pieces_of(text, headings) WHERE pieces_of(text, headings) <> '';
+CREATE VIRTUAL TABLE passage_words USING fts5 (
+    text, headings, pieces, content='passage', content_rowid='id', tokenize='porter unicode61'
+);
+INSERT INTO passage_words (passage_words) VALUES ('rebuild');
+CREATE TRIGGER passage_added AFTER INSERT ON passage BEGIN
+    INSERT INTO passage_words (rowid, text, headings, pieces) VALUES (new.id, new.text, new.headings, new.pieces);
+END;
+CREATE TRIGGER passage_removed AFTER DELETE ON passage BEGIN
+    INSERT INTO passage_words (passage_words, rowid, text, headings, pieces)
+    VALUES ('delete', old.id, old.text, old.headings, old.pieces);
+END;
+"""
+"""What version 2 added: `pieces` is what stands for words in scripts that put no spaces between them."""
+_FORMER_WORDS = """
+DROP TRIGGER passage_added;
+DROP TRIGGER passage_removed;
+DROP TABLE passage_words;
+"""
+_OF_SPACE = """
+FROM passage JOIN document ON document.id = passage.document
+WHERE document.embedder = ? AND length(passage.vector) = ?
 """
 _AT_ONCE = 500
 _WORD = re.compile(r"\w+")
@@ -67,13 +83,13 @@ MOST_WORDS = 64
 
 
 class SqliteDocumentStore:
-    """Port `DocumentStore`, in a worker thread.
+    """Port `DocumentStore`, in a worker thread. A file that may only be read is read, and cannot be changed.
 
     Cancelled: either nothing was done or all of it; a transaction that has begun is finished.
     """
 
     def __init__(self, path: str | os.PathLike[str], *, now: Callable[[], float] = time.time) -> None:
-        self._file = SqliteThread(path, self._prepare)
+        self._file = SqliteThread(path, self._prepare, reading_will_do=True, only_this_file=True)
         self._now = now
 
     async def known(self) -> Mapping[str, KnownDocument]:
@@ -113,7 +129,8 @@ class SqliteDocumentStore:
 
     async def matching(self, query: str, k: int) -> tuple[tuple[int, float], ...]:
         """At most `k` pieces that share words with `query`, best first; the score is BM25, larger for better ones."""
-        words = list(dict.fromkeys(word.lower() for word in _WORD.findall(query)))[:MOST_WORDS]
+        pieces, rest = parted(query)
+        words = list(dict.fromkeys([*(word.lower() for word in _WORD.findall(rest)), *pieces]))[:MOST_WORDS]
         if not words:
             return ()
         # Every word is quoted, so that none of them is an operator.
@@ -129,23 +146,40 @@ class SqliteDocumentStore:
 
         return await self._mapped(select, "read")
 
-    async def vectors(self, embedder: str, dim: int) -> tuple[Sequence[int], Sequence[Vector]]:
-        """The vectors of `dim` numbers that this embedder made: the ids of their pieces, in order, and the vectors."""
+    async def vector_ids(self, embedder: str, dim: int) -> tuple[int, ...]:
+        """The pieces that have a vector of `dim` numbers from this embedder, by id."""
+        found = f"SELECT passage.id {_OF_SPACE} ORDER BY passage.id"
 
-        def select(connection: sqlite3.Connection) -> tuple[list[int], list[Vector]]:
-            ids: list[int] = []
-            vectors: list[Vector] = []
-            # Not a list of pairs: 100,000 living tuples make Python look at every object it has, for 30 ms a time.
-            for number, vector in connection.execute(
-                "SELECT passage.id, passage.vector FROM passage JOIN document ON document.id = passage.document"
-                " WHERE document.embedder = ? AND length(passage.vector) = ? ORDER BY passage.id",
-                (embedder, 4 * dim),
-            ):
-                ids.append(number)
-                vectors.append(vector)
-            return ids, vectors
+        def select(connection: sqlite3.Connection) -> tuple[int, ...]:
+            return tuple(number for (number,) in connection.execute(found, (embedder, 4 * dim)))
 
         return await self._mapped(select, "read")
+
+    async def vectors(self, embedder: str, dim: int, after: int, limit: int) -> Sequence[tuple[int, Vector]]:
+        """At most `limit` of those vectors whose ids are larger than `after`, by id."""
+        found = f"SELECT passage.id, passage.vector {_OF_SPACE} AND passage.id > ? ORDER BY passage.id LIMIT ?"
+
+        def select(connection: sqlite3.Connection) -> list[tuple[int, Vector]]:
+            return list(connection.execute(found, (embedder, 4 * dim, after, limit)))
+
+        return await self._mapped(select, "read")
+
+    async def vectors_of(self, embedder: str, dim: int, ids: Sequence[int]) -> Sequence[tuple[int, Vector]]:
+        """Those vectors of these pieces, as far as there are any."""
+
+        def select(connection: sqlite3.Connection) -> list[tuple[int, Vector]]:
+            found: list[tuple[int, Vector]] = []
+            for part in _parts(ids):
+                marks = ",".join("?" * len(part))
+                query = f"SELECT passage.id, passage.vector {_OF_SPACE} AND passage.id IN ({marks})"
+                found += connection.execute(query, (embedder, 4 * dim, *part))
+            return found
+
+        return await self._mapped(select, "read")
+
+    async def knows(self, state: Generation) -> bool:
+        """Whether `state` was before. No file is kept beside this one that outlives it, so its number says enough."""
+        return state.number <= await self.generation()
 
     async def counts(self) -> DocumentCounts:
         """How much there is."""
@@ -203,17 +237,22 @@ class SqliteDocumentStore:
         empty = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0
         if not empty and application != APPLICATION_ID:
             raise ValueError("it is somebody else's database; set documents.path to another file")
-        if not empty and version != SCHEMA_VERSION:
+        if not empty and version not in (1, SCHEMA_VERSION):
             raise ValueError(f"it was made by another version of Trouper (format {version}, not {SCHEMA_VERSION})")
+        if self._file.read_only:  # it can be searched
+            return
         wal(connection, 1)
         connection.execute("PRAGMA foreign_keys=ON")
-        if empty:
-            _create(connection)
+        connection.create_function("pieces_of", 2, _pieces, deterministic=True)
+        if version != SCHEMA_VERSION:
+            _bring_over(connection)
 
 
 def _why(error: Exception) -> str:
     """What happened, and what to do about it now."""
     text = str(error)
+    if isinstance(error, AnotherFile):
+        return f"{text}. Start anew the programs that have it open"
     if "locked" in text:
         return f"another process has kept it busy for {BUSY_TIMEOUT:g} s; see who does, and try again"
     if "full" in text:
@@ -223,12 +262,13 @@ def _why(error: Exception) -> str:
     return text
 
 
-def _create(connection: sqlite3.Connection) -> None:
-    """Make the tables, unless another process does so at this very moment."""
+def _bring_over(connection: sqlite3.Connection) -> None:
+    """Make the tables, or those that version 1 did not have, unless another process does so at this very moment."""
     connection.execute("BEGIN IMMEDIATE")
     try:
-        if connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0] == 0:
-            for statement in _statements(_SCHEMA):
+        version = int(connection.execute("PRAGMA user_version").fetchone()[0])
+        if version != SCHEMA_VERSION:
+            for statement in _statements((_FORMER_WORDS if version else _TABLES) + _WORDS):
                 connection.execute(statement)
             connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
             connection.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
@@ -237,6 +277,10 @@ def _create(connection: sqlite3.Connection) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _pieces(text: str, headings: str) -> str:
+    return pieces_of(f"{headings} {text}") or ""
 
 
 def _statements(script: str) -> Iterator[str]:
@@ -260,8 +304,8 @@ def _insert(connection: sqlite3.Connection, new: NewDocument, now: float) -> Non
         (file.path, file.digest, file.size, file.changed, new.recipe, new.embedder, now),
     )
     connection.executemany(
-        "INSERT INTO passage (document, text, headings, first_line, last_line, page, vector)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO passage (document, text, headings, first_line, last_line, page, vector, pieces)"
+        " VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, pieces_of(?2, ?3))",
         (
             (
                 cursor.lastrowid,

@@ -26,13 +26,14 @@ from .memory_rows import (
     tags_json,
 )
 from .store_facts import COLUMNS, Facts, checked_facts, rewrite
+from .store_pieces import pieces_of
 from .store_schema import Spaces, space_of
 from .store_vectors import parts, put_all_vectors
 
 _SLICE = 100
 _NEW = (
     "INSERT INTO memory (id, namespace, key, content, created, expires, category, tags, salience, half_life, meta,"
-    " told_apart, superseded_by, seal) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?)"
+    " told_apart, superseded_by, seal, pieces) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, ?, ?)"
 )
 
 
@@ -189,15 +190,16 @@ def _write_again(connection: sqlite3.Connection, there: _There) -> None:
 
 
 def _put(connection: sqlite3.Connection, new: Sequence[tuple[bytes, _There]]) -> None:
-    connection.executemany(_NEW, _columns(new))
-    texts = [(there.id, there.facts.content) for _, there in new]
-    connection.executemany("INSERT INTO words (rowid, content) VALUES (?, ?)", texts)
+    pieces = [pieces_of(there.facts.content) for _, there in new]
+    connection.executemany(_NEW, _columns(new, pieces))
+    texts = [(there.id, there.facts.content, some) for (_, there), some in zip(new, pieces, strict=True)]
+    connection.executemany("INSERT INTO words (rowid, content, pieces) VALUES (?, ?, ?)", texts)
 
 
-def _columns(new: Sequence[tuple[bytes, _There]]) -> Iterator[tuple[object, ...]]:
+def _columns(new: Sequence[tuple[bytes, _There]], pieces: Sequence[str | None]) -> Iterator[tuple[object, ...]]:
     said: Said | None = None
     around = (b"", b"")
-    for key, there in new:
+    for (key, there), some in zip(new, pieces, strict=True):
         f = there.facts
         if there.said is None:
             seal = f.seal()
@@ -219,6 +221,7 @@ def _columns(new: Sequence[tuple[bytes, _There]]) -> Iterator[tuple[object, ...]
             f.meta,
             f.told_apart,
             seal,
+            some,
         )
 
 

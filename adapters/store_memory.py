@@ -70,4 +70,5 @@ class InMemoryStore(SqlMemoryStore):
             # `__del__`: in a cycle the connection's own may come first.
             weakref.finalize(self, connection.close)
             create(connection)
+            say.teach(connection)
         return self._connection

@@ -1,9 +1,10 @@
 """The tables of the memory's file, and how an older file becomes one of today.
 
-The version is in `user_version`. Version 1 had one table, vectors in it; it is brought over in one transaction, so
-that a kill in the middle leaves the old file. A row carries a seal over everything that it says, and so does a
-vector, since SQLite itself does not notice a flipped bit inside of a text. Ids are never used twice, so that an
-index that is behind can name a memory that is gone but never a wrong one.
+The version is in `user_version`. Version 1 had one table, vectors in it; version 2 had no pieces of the words of
+scripts without spaces. A file is brought over in one transaction, so that a kill in the middle leaves the old file. A
+row carries a seal over everything that it says, and so does a vector, since SQLite itself does not notice a flipped
+bit inside of a text. Ids are never used twice, so that an index that is behind can name a memory that is gone but
+never a wrong one.
 """
 
 from __future__ import annotations
@@ -16,13 +17,17 @@ from trouper.actors.memory_data import FACT
 from trouper.runtime import MemoryFailed
 
 from .memory_rows import content_key, meta_json, row_seal, vector_seal
+from .store_pieces import pieces_of
 
 Spaces = dict[tuple[str, int], int]
 """Embedder and dimension, and the number of their vector space."""
 
 APPLICATION_ID = 0x54525550  # "TRUP": `file` and we can tell it from somebody else's database
-SCHEMA_VERSION = 2
-_SCHEMA = """
+SCHEMA_VERSION = 3
+_WORDS = """CREATE VIRTUAL TABLE words USING fts5(
+    content, pieces, content='memory', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2'
+)"""
+_SCHEMA = f"""
 CREATE TABLE memory (
     id INTEGER PRIMARY KEY AUTOINCREMENT,
     namespace TEXT NOT NULL,
@@ -38,6 +43,7 @@ CREATE TABLE memory (
     told_apart TEXT NOT NULL,
     superseded_by INTEGER,
     seal BLOB NOT NULL,
+    pieces TEXT,
     UNIQUE (namespace, key)
 );
 CREATE INDEX memory_meant ON memory (namespace, category, superseded_by, expires);
@@ -54,9 +60,7 @@ CREATE TABLE usage (id INTEGER PRIMARY KEY, accesses INTEGER NOT NULL, accessed 
 CREATE TABLE generation (number INTEGER NOT NULL, mark TEXT NOT NULL);
 CREATE TABLE history (number INTEGER PRIMARY KEY, mark TEXT NOT NULL);
 CREATE TABLE chore (name TEXT PRIMARY KEY) WITHOUT ROWID;
-CREATE VIRTUAL TABLE words USING fts5(
-    content, content='memory', content_rowid='id', tokenize='porter unicode61 remove_diacritics 2'
-);
+{_WORDS};
 """
 
 
@@ -95,7 +99,7 @@ def bring_over(connection: sqlite3.Connection, version: int, where: object) -> i
     Raises:
         MemoryFailed: nobody knows how.
     """
-    if version != 1:
+    if not 1 <= version < SCHEMA_VERSION:
         raise MemoryFailed(
             f"the memory {where} has version {version}; this Trouper reads versions 1 to {SCHEMA_VERSION}. "
             "Use the Trouper that wrote it, or give `memory.path` another file."
@@ -103,7 +107,7 @@ def bring_over(connection: sqlite3.Connection, version: int, where: object) -> i
     connection.execute("BEGIN IMMEDIATE")
     try:
         if version_of(connection) == version:  # nobody was quicker
-            _from_1(connection)
+            _from_1(connection) if version == 1 else _from_2(connection)
         count = number(connection, "SELECT count(*) FROM memory")
         connection.execute("COMMIT")
     except BaseException:
@@ -133,6 +137,18 @@ def _from_1(connection: sqlite3.Connection) -> None:
     connection.execute("DROP TABLE memory_1")
 
 
+def _from_2(connection: sqlite3.Connection) -> None:
+    connection.execute("ALTER TABLE memory ADD COLUMN pieces TEXT")
+    # As bytes: what is damaged may be no text any more, and is still told when it is read.
+    texts = connection.execute("SELECT id, CAST(content AS BLOB) FROM memory")
+    found = ((pieces_of(text.decode(errors="replace")), number_) for number_, text in texts)
+    connection.executemany("UPDATE memory SET pieces = ? WHERE id = ?", [one for one in found if one[0] is not None])
+    connection.execute("DROP TABLE words")
+    connection.execute(_WORDS)
+    connection.execute("INSERT INTO words (words) VALUES ('rebuild')")
+    _stamp(connection)
+
+
 def _bring_over_row(
     connection: sqlite3.Connection,
     row: tuple[int, str, float, str, bytes, str, bytes],
@@ -147,7 +163,7 @@ def _bring_over_row(
     category = category if isinstance(category, str) and category else FACT
     facts = ["default", content, created, None, category, "[]", 0.5, None, meta_json(found), "", None]
     connection.execute(
-        "INSERT INTO memory VALUES (?, 'default', ?, ?, ?, NULL, ?, '[]', 0.5, NULL, ?, '', NULL, ?)",
+        "INSERT INTO memory VALUES (?, 'default', ?, ?, ?, NULL, ?, '[]', 0.5, NULL, ?, '', NULL, ?, ?)",
         (
             number_,
             content_key(content) if sound else b"%d" % number_,
@@ -156,10 +172,13 @@ def _bring_over_row(
             category,
             meta_json(found),
             row_seal(facts) if sound else b"",
+            pieces_of(content) if sound else None,
         ),
     )
     if sound:
-        connection.execute("INSERT INTO words (rowid, content) VALUES (?, ?)", (number_, content))
+        connection.execute(
+            "INSERT INTO words (rowid, content, pieces) VALUES (?, ?, ?)", (number_, content, pieces_of(content))
+        )
         space = space_of(connection, embedder, len(vector) // 4, spaces)
         connection.execute(
             "INSERT INTO vector VALUES (?, ?, ?, ?)", (space, number_, vector, vector_seal(number_, vector))

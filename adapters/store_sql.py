@@ -15,6 +15,7 @@ from . import store_vectors as vec
 from .store_insert import checked, insert_all
 from .store_restore import restore
 from .store_schema import number
+from .store_variety import varied
 from .store_words import find_words
 
 T = TypeVar("T")
@@ -144,6 +145,13 @@ class SqlMemoryStore(ABC):
         """The rows that exist, in the order asked, how near they are to a question, and of which state that is."""
         wanted = tuple(ids)
         return await self._read(lambda connection: say.look(connection, wanted, question))
+
+    async def vary(
+        self, embedder: str, dim: int, scores: Mapping[int, float], k: int, diversity: float
+    ) -> tuple[int, ...]:
+        """At most `k` of the memories in `scores`, each chosen for its score and for being unlike those before it."""
+        given = dict(scores)
+        return await self._read(lambda connection: varied(connection, embedder, dim, given, k, diversity))
 
     async def vector_ids(self, embedder: str, dim: int) -> tuple[int, ...]:
         """The ids that have a vector of this embedder and length."""

@@ -19,7 +19,7 @@ from trouper.actors.protocols import Generation
 from trouper.runtime import MemoryFailed
 
 from . import store_statements as say
-from .sqlite_thread import BUSY_TIMEOUT, ClosedFile, SqliteThread, wal
+from .sqlite_thread import BUSY_TIMEOUT, AnotherFile, ClosedFile, SqliteThread, wal
 from .store_schema import SCHEMA_VERSION, bring_over, create, is_new, is_ours, number, version_of
 from .store_sql import SqlMemoryStore, Work
 
@@ -46,7 +46,7 @@ class SqliteMemoryStore(SqlMemoryStore):
 
     def __init__(self, path: str | os.PathLike[str], *, now: Callable[[], float] = time.time) -> None:
         super().__init__(now)
-        self._file = SqliteThread(path, self._prepare)
+        self._file = SqliteThread(path, self._prepare, reading_will_do=True, only_this_file=True)
 
     async def scrub(self) -> None:
         """See to it that no file of the database holds a byte of what was erased.
@@ -134,6 +134,10 @@ class SqliteMemoryStore(SqlMemoryStore):
     # ------------------------------------------------------------ opening
     def _prepare(self, connection: sqlite3.Connection) -> None:
         """Make sure that the file is ours, whole and of our version; make it if it is new."""
+        say.teach(connection)
+        if self._file.read_only:
+            self._prepare_to_read(connection)
+            return
         connection.execute("PRAGMA secure_delete = ON").fetchone()
         connection.execute(f"PRAGMA cache_size = -{_PAGES_KB}")
         connection.execute(f"PRAGMA page_size = {_PAGE}")  # an older file keeps its own
@@ -153,6 +157,17 @@ class SqliteMemoryStore(SqlMemoryStore):
         if self._is_small():
             self._check_words(connection)
         self._scrub(connection)
+
+    def _prepare_to_read(self, connection: sqlite3.Connection) -> None:
+        connection.execute(f"PRAGMA cache_size = -{_PAGES_KB}")
+        self._check(connection)
+        version = version_of(connection)
+        if version != SCHEMA_VERSION:
+            raise MemoryFailed(
+                f"the memory {self._file.path} has version {version} and must be brought over to {SCHEMA_VERSION}, "
+                "but it may not be written. Let it be written once, or give `memory.path` a copy of it."
+            )
+        _log.info("[MEMORY] %s may only be read: nothing can be remembered or forgotten", self._file.path)
 
     def _check(self, connection: sqlite3.Connection) -> None:
         if not is_ours(connection):
@@ -193,6 +208,8 @@ def _advice(error: Exception) -> str:
     """What to do about it now."""
     if isinstance(error, ClosedFile):
         return "Its troupe has ended; open another."
+    if isinstance(error, AnotherFile):
+        return "Start anew the programs that have it open, and stop them before such a change: SQLite cannot follow it."
     text = str(error).lower()
     if "locked" in text or "busy" in text:
         return f"Another process has held it for {BUSY_TIMEOUT:g} s; see who does, and try again."

@@ -9,13 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import attrs
 
-from trouper.actors.memory_data import MemoryFilter, MemoryRow, Selection, StoreStatistics
+from trouper.actors.memory_data import MemoryFilter, MemoryRow, Selection, StoreStatistics, holds
 from trouper.actors.protocols import Generation, Looked, Question
 from trouper.runtime import MemoryRefused
 
 from .memory_rows import row_seal
 from .store_facts import COLUMNS, as_row, checked_facts, facts_of, rewrite
 from .store_insert import Checked, insert
+from .store_pieces import pieces_of
 from .store_schema import number
 from .store_vectors import embedders, parts, products
 
@@ -155,21 +156,39 @@ def condition_of(meant: MemoryFilter, now: float) -> tuple[str, list[object]]:
         terms.append("memory.superseded_by IS NULL AND (memory.expires IS NULL OR memory.expires > ?)")
         values.append(now)
     for tag in meant.tags:
-        terms.append("EXISTS (SELECT 1 FROM json_each(memory.tags) WHERE value = ?)")
-        values.append(tag)
+        terms.append(_exactly("tags", "tag_in(memory.tags, ?)", "SELECT 1 FROM json_each(memory.tags) WHERE value = ?"))
+        values += [tag, tag]
     for name, wanted in meant.where:
-        tests: list[str] = []
-        values.append(name)
-        for one in wanted:
-            if isinstance(one, bool) or one is None:
-                tests.append(f"type = '{json.dumps(one)}'")
-            else:
-                kinds = "type = 'text'" if isinstance(one, str) else "type IN ('integer', 'real')"
-                tests.append(f"({kinds} AND value = ?)")
-                values.append(one)
-        test = " OR ".join(tests) or "0"
-        terms.append(f"EXISTS (SELECT 1 FROM json_each(memory.meta) WHERE key = ? AND ({test}))")  # noqa: S608 - ours
+        kinds = ", ".join(
+            f"'{json.dumps(one)}'" for one in (True, False, None) if any(one is value for value in wanted)
+        )
+        plain = [one for one in wanted if not isinstance(one, bool | None) and "\0" not in str(one)]
+        query = (
+            f"SELECT 1 FROM json_each(memory.meta) AS said WHERE said.key = ? AND (said.type IN ({kinds})"  # noqa: S608 - ours
+            " OR said.type IN ('text', 'integer', 'real') AND said.value IN (SELECT value FROM json_each(?)))"
+        )
+        terms.append(_exactly("meta", "meta_has(memory.meta, ?, ?)", query))
+        values += [name, json.dumps(wanted), name, json.dumps(plain)]
     return " AND ".join(terms), values
+
+
+def _exactly(column: str, slowly: str, query: str) -> str:
+    """SQLite's JSON takes a NUL for the end of a text, and would find `a NUL b` by `a`: there we look ourselves."""
+    return f"CASE WHEN instr(memory.{column}, '\\u0000') THEN {slowly} ELSE EXISTS ({query}) END"
+
+
+def teach(connection: sqlite3.Connection) -> None:
+    """Give a connection what filters ask for. Every connection of a store needs it."""
+    connection.create_function("meta_has", 3, _meta_has, deterministic=True)
+    connection.create_function("tag_in", 2, _tag_in, deterministic=True)
+
+
+def _meta_has(meta: str, name: str, wanted: str) -> bool:
+    return holds(json.loads(meta), name, json.loads(wanted))
+
+
+def _tag_in(tags: str, tag: str) -> bool:
+    return tag in json.loads(tags)
 
 
 def generation(connection: sqlite3.Connection) -> Generation:
@@ -221,11 +240,12 @@ def delete(connection: sqlite3.Connection, ids: Sequence[int]) -> int:
     erased, damaged = 0, False
     for part in parts(dict.fromkeys(ids)):
         marks = ",".join("?" * len(part))
-        rows = connection.execute(f"SELECT {COLUMNS} FROM memory WHERE id IN ({marks})", part).fetchall()  # noqa: S608 - question marks
-        sound = [row for row in rows if row_seal(row[1:-1]) == row[-1]]
+        query = f"SELECT pieces, {COLUMNS} FROM memory WHERE id IN ({marks})"  # noqa: S608 - question marks
+        rows = connection.execute(query, part).fetchall()
+        sound = [row for row in rows if row_seal(row[2:-1]) == row[-1] and row[0] == pieces_of(row[3])]
         damaged = damaged or len(sound) < len(rows)
-        texts = [(row[0], row[2]) for row in sound]
-        connection.executemany("INSERT INTO words (words, rowid, content) VALUES ('delete', ?, ?)", texts)
+        texts = [(row[1], row[3], row[0]) for row in sound]
+        connection.executemany("INSERT INTO words (words, rowid, content, pieces) VALUES ('delete', ?, ?, ?)", texts)
         for table in ("vector", "usage", "memory"):
             connection.execute(f"DELETE FROM {table} WHERE id IN ({marks})", part)  # noqa: S608 - constants
         erased += len(rows)

@@ -17,8 +17,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 from trouper.actors.memory_data import Selection
-from trouper.actors.question_words import telling_words
+from trouper.actors.question_words import EVERYWHERE, telling_words
 
+from .store_pieces import parted
 from .store_schema import number
 
 _MOST_WORDS = 32
@@ -68,8 +69,15 @@ def _shares(having: Mapping[str, Sequence[int]], weights: Mapping[str, float]) -
 
 
 def words_of(query: str) -> Sequence[str]:
-    """The words to look for, each once: those that mean something, or all if none does."""
-    return list(dict.fromkeys(word.casefold() for word in telling_words(query)))[:_MOST_WORDS]
+    """The words to look for, each once: those that mean something, or all if none does.
+
+    Where a script has no spaces, pairs of letters stand for its words.
+    """
+    pieces, rest = parted(query)
+    words = [word.casefold() for word in telling_words(rest)]
+    if pieces:
+        words = [word for word in words if word not in EVERYWHERE]
+    return list(dict.fromkeys([*words, *pieces]))[:_MOST_WORDS]
 
 
 def _rarest(connection: sqlite3.Connection, words: Sequence[str]) -> list[str]:

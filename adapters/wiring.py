@@ -44,7 +44,9 @@ from trouper.runtime import (
 from .config_model import Config
 from .config_yaml import load_config
 from .embed_choice import choose_embedder, offline_embedder
+from .first_imports import import_in_turns
 from .index_choice import index_maker
+from .memory_files import MemoryFiles
 from .tool_process import ToolProcesses
 from .tools_builtin import Doors, build_tools
 from .wiring_models import (
@@ -181,7 +183,7 @@ def build_cache(config: Config, file: Path) -> LayeredEmbeddingCache | None:
     from .cache_layered import LayeredEmbeddingCache
     from .cache_sqlite import SqliteEmbeddingCache
 
-    behind = SqliteEmbeddingCache(file.with_name(f"{file.stem}-embeddings.sqlite"), half=caching.embeddings_half)
+    behind = SqliteEmbeddingCache(MemoryFiles(file).embeddings, half=caching.embeddings_half)
     return LayeredEmbeddingCache(behind)
 
 
@@ -192,7 +194,7 @@ def build_response_store(config: Config, file: Path) -> SqliteResponseStore | No
         return None
     from .cache_responses import SqliteResponseStore
 
-    return SqliteResponseStore(file.with_name(f"{file.stem}-responses.sqlite"))
+    return SqliteResponseStore(MemoryFiles(file).responses)
 
 
 # ------------------------------------------------------------------ opening
@@ -232,6 +234,7 @@ async def open_troupe(
     """
     settings = load_config(config, overrides=overrides)
     choice = choose_planner(settings, own_model=llm is not None)
+    await import_in_turns()
     workspace = Workspace(workdir if workdir is not None else settings.tools.workdir)
     policy = build_policy(settings, asker)
     async with AsyncExitStack() as stack:
@@ -297,13 +300,15 @@ async def _open_ports(
         new_index=index_maker(config.memory.index),
         former=offline_embedder,
         summarise=_summary,
-        snapshot=str(file.with_suffix(".faiss")),
+        snapshot=str(MemoryFiles(file).snapshot),
         cache=closing(cache) if cache is not None else None,
         responses=closing(responses) if responses is not None else None,
         spend=_spend_log(stack, config, models, file),
         estimates=build_estimates(config),
         documents=closing(SqliteDocumentStore(indexed)),
-        files=DocumentFiles(max_bytes=int(config.documents.max_file_mb * 1e6), apart=(file, indexed)),
+        files=DocumentFiles(
+            max_bytes=int(config.documents.max_file_mb * 1e6), apart=(*MemoryFiles(file).every(), indexed)
+        ),
         evidence=workspace,
         journal=journal if journal is not None else MemoryJournal(),
     )
@@ -326,7 +331,7 @@ def _spend_log(stack: AsyncExitStack, config: Config, models: Models, file: Path
         return None
     from .spend_file import FileSpendLog
 
-    log = FileSpendLog(file.with_name(f"{file.stem}-rates"))
+    log = FileSpendLog(MemoryFiles(file).rates)
     stack.callback(log.close)
     return log
 

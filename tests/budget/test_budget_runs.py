@@ -173,7 +173,11 @@ async def test_what_a_run_has_cost_is_in_its_outcome(autojump_clock, monkeypatch
     """The prices are in the section `llm`."""
     model = ScriptedModel([json.dumps({"steps": chain(1)})])
     monkeypatch.setattr(store_sqlite, "SqliteMemoryStore", lambda _: InMemoryStore())
-    config = {"llm": {"prices": {"prompt": 1.0, "completion": 2.0}}, "observability": {"log_level": "error"}}
+    config = {
+        "llm": {"prices": {"prompt": 1.0, "completion": 2.0}},
+        "performance": {"caching": {"embeddings": False}},  # it is a file, and the clock is virtual
+        "observability": {"log_level": "error"},
+    }
     async with trouper.open_troupe(
         config, tools=Shop().tools(), llm=model, embedder=HashEmbedder(), workdir=".", journal=MemoryJournal()
     ) as troupe:

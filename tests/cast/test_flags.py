@@ -19,6 +19,7 @@ import pytest
 import trio
 
 import trouper
+from tests.holding import PATIENCE, Hold
 from trouper import ChatMessage, ChatReply, ChatRequest, Effect, Troupe, tool
 from trouper.actors import prompts
 from trouper.actors.batcher import Embed
@@ -57,23 +58,19 @@ SEED_KEYS = {
 
 
 class Embeddings(HashEmbedder):
-    """Counts the calls, holds each open for a moment, and can be held up."""
+    """Counts the calls, and can hold them up, for a time or by `hold`."""
 
-    def __init__(self) -> None:
+    def __init__(self, hold: Hold | None = None) -> None:
         super().__init__()
         self.sizes: list[int] = []
-        self.now = self.most = 0
+        self.hold = Hold() if hold is None else hold
         self.pause = 0.0
 
     async def embed(self, texts: Sequence[str]) -> tuple[bytes, ...]:
         self.sizes.append(len(texts))
-        self.now += 1
-        self.most = max(self.most, self.now)
-        try:
-            await trio.sleep(self.pause)
-            return await super().embed(texts)
-        finally:
-            self.now -= 1
+        await self.hold.pass_through()
+        await trio.sleep(self.pause)
+        return await super().embed(texts)
 
 
 @asynccontextmanager
@@ -133,7 +130,7 @@ SHAPED = [
         ({"dependency_analysis": False}, 1),
     ],
 )
-async def test_parallel_execution_bounds_the_steps(values, most, tmp_path) -> None:
+async def test_parallel_execution_bounds_the_steps(values, most, tmp_path, autojump_clock) -> None:
     steps = Steps()
     async with opened(tmp_path, "parallel_execution", values, tools=[steps.tool()]) as troupe:
         outcome = await troupe.run_plan(WIDE)
@@ -142,7 +139,7 @@ async def test_parallel_execution_bounds_the_steps(values, most, tmp_path) -> No
     assert steps.most == most
 
 
-async def test_dependency_analysis_off_is_the_plans_topological_order(tmp_path) -> None:
+async def test_dependency_analysis_off_is_the_plans_topological_order(tmp_path, autojump_clock) -> None:
     """Off: as listed, as far as the dependencies allow. On: the longest chain first, even with one slot."""
     orders = []
     for values in ({"dependency_analysis": False}, {"max_parallel_steps": 1}):
@@ -155,7 +152,9 @@ async def test_dependency_analysis_off_is_the_plans_topological_order(tmp_path) 
 
 
 @pytest.mark.parametrize("barrier", [True, False])
-async def test_level_barrier_holds_a_level_back_until_the_one_before_has_ended(barrier, tmp_path) -> None:
+async def test_level_barrier_holds_a_level_back_until_the_one_before_has_ended(
+    barrier, tmp_path, autojump_clock
+) -> None:
     steps = Steps()
     plan = [
         {"id": 1, "action": "work", "parameters": {"seconds": 0.2}},
@@ -182,7 +181,7 @@ class Crowd(ScriptedModel):
 
 
 @pytest.mark.parametrize(("values", "most"), [({}, 3), ({"max_parallel_llm_calls": 6}, 6), ({"enabled": False}, 1)])
-async def test_max_parallel_llm_calls_bounds_the_calls(values, most, tmp_path) -> None:
+async def test_max_parallel_llm_calls_bounds_the_calls(values, most, tmp_path, autojump_clock) -> None:
     model = Crowd()
     async with opened(tmp_path, "parallel_execution", values, llm=model) as troupe:
         door = troupe.system.find("troupe/llm")
@@ -210,7 +209,7 @@ async def leases(troupe: Troupe, count: int, tokens: int = 1) -> list[float]:
         ({"enabled": False, "rpm_limit": 1, "tpm_limit": 1}, 80, 80),
     ],
 )
-async def test_rate_limiting_lets_so_many_go(values, at_once, within_a_minute, tmp_path) -> None:
+async def test_rate_limiting_lets_so_many_go(values, at_once, within_a_minute, tmp_path, autojump_clock) -> None:
     async with opened(tmp_path, "rate_limiting", values) as troupe:
         times = await leases(troupe, 80, tokens=10)
 
@@ -226,7 +225,9 @@ async def test_a_request_larger_than_the_budget_is_an_error_that_names_the_limit
 
 
 @pytest.mark.parametrize(("adaptive", "most"), [(True, 5), (False, 8)])
-async def test_adaptive_concurrency_sends_fewer_at_once_after_an_overload(adaptive, most, tmp_path) -> None:
+async def test_adaptive_concurrency_sends_fewer_at_once_after_an_overload(
+    adaptive, most, tmp_path, autojump_clock
+) -> None:
     """Eight calls side by side are too much for the server; of the next eight only as many go as it could bear."""
     now, seen, calm = 0, [0, 0], False
 
@@ -277,14 +278,13 @@ async def test_adaptive_concurrency_sends_fewer_at_once_after_an_overload(adapti
     ],
 )
 async def test_batch_embeddings_decides_how_texts_share_calls(values, sizes, most, tmp_path) -> None:
-    embedder = Embeddings()
-    embedder.pause = 0.02
+    embedder = Embeddings(Hold(most))
     async with opened(tmp_path, "batch_embeddings", values, embedder=embedder) as troupe:
         ids = await troupe.remember([f"fact number {n}" for n in range(20)])
 
     assert len(set(ids)) == 20
     assert sorted(embedder.sizes) == sizes
-    assert embedder.most == most
+    assert embedder.hold.most == most
 
 
 @pytest.mark.parametrize(("values", "most_tokens"), [({"max_tokens": 12}, 12), ({}, 200)])
@@ -453,7 +453,9 @@ async def test_embeddings_are_kept_between_troupes(cached, calls, tmp_path) -> N
 
 # ------------------------------------------------------------------ background_tasks
 @pytest.mark.parametrize("background", [True, False])
-async def test_verification_is_beside_the_run_or_awaited_and_never_skipped(background, tmp_path) -> None:
+async def test_verification_is_beside_the_run_or_awaited_and_never_skipped(
+    background, tmp_path, autojump_clock
+) -> None:
     story: list[str] = []
 
     async def look(parameters: object, result: object, evidence: object) -> trouper.Checked:
@@ -481,16 +483,33 @@ async def test_verification_is_beside_the_run_or_awaited_and_never_skipped(backg
 
 @pytest.mark.parametrize("background", [True, False])
 async def test_memory_updates_come_behind_the_answer_or_before_it(background, tmp_path) -> None:
-    embedder = Embeddings()
-    embedder.pause = 0.2
-    values = {"memory_updates": background}
-    async with opened(tmp_path, "background_tasks", values, embedder=embedder) as troupe:
-        await troupe.execute("Work out 6 * 7")
-        remembered_before_the_answer = bool(embedder.sizes) and embedder.now == 0
-        await troupe.settle()
+    remembering, go_on, answered = trio.Event(), trio.Event(), trio.Event()
 
-        assert remembered_before_the_answer is not background
-        assert embedder.sizes == [1]
+    class Slow(Embeddings):
+        async def embed(self, texts: Sequence[str]) -> tuple[bytes, ...]:
+            remembering.set()
+            await go_on.wait()
+            return await super().embed(texts)
+
+    embedder, values = Slow(), {"memory_updates": background}
+    with trio.fail_after(PATIENCE):
+        async with opened(tmp_path, "background_tasks", values, embedder=embedder) as troupe:
+
+            async def ask() -> None:
+                await troupe.execute("Work out 6 * 7")
+                answered.set()
+
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(ask)
+                await remembering.wait()
+                if background:
+                    await answered.wait()
+                else:
+                    await trio.testing.wait_all_tasks_blocked(0.02)
+                    assert not answered.is_set()
+                go_on.set()
+            await troupe.settle()
+            assert embedder.sizes == [1]
 
 
 # ------------------------------------------------------------------ connection_pooling
@@ -507,7 +526,8 @@ async def test_memory_updates_come_behind_the_answer_or_before_it(background, tm
 )
 async def test_connection_pooling_decides_how_connections_are_shared(values, connections, most, tmp_path) -> None:
     """Two rounds of four calls side by side: as many connections as the pool says, and never more at once."""
-    async with model_server(lambda request: ServerReply(text="yes", delay=0.05)) as server:
+    hold = Hold()
+    async with model_server(lambda request: ServerReply(text="yes", before=hold.pass_through)) as server:
         settings = {
             "llm": {"base_url": server.base_url, "api_key": None},
             "performance": {"connection_pooling": values, "parallel_execution": {"max_parallel_llm_calls": 4}},
@@ -521,6 +541,7 @@ async def test_connection_pooling_decides_how_connections_are_shared(values, con
                 replies.append(await door.ask(Chat(request=ChatRequest(messages=(ChatMessage("user", "?"),)))))
 
             for _ in range(2):
+                hold = Hold(most)
                 async with trio.open_nursery() as nursery:
                     for _ in range(4):
                         nursery.start_soon(call)

@@ -17,7 +17,7 @@ import pytest
 from trouper.adapters import asker_terminal, cli
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 60.0
+PATIENCE = 120.0
 
 
 # `preexec_fn` would do it too, but not in a process that has threads.

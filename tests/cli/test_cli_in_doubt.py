@@ -45,7 +45,7 @@ async def note(text: str) -> dict[str, str]:
 tools = [send, send_and_look, note]
 """
 TOOLS = ("--tools", "post:tools")
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 def killed_while_it_sends(user, action: str) -> str:

@@ -40,7 +40,7 @@ PLAN = [
     {"id": 2, "action": "in_a_thread"},
     {"id": 3, "action": "write_file", "parameters": {"path": "result.md", "content": "$step1"}},
 ]
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 def wait_for(*files) -> None:

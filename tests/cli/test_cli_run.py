@@ -158,7 +158,7 @@ def test_a_reader_that_goes_away_is_no_error(user):
 def test_a_result_that_cannot_be_written_is_said(user):
     with open("/dev/full", "wb") as full:  # noqa: PTH123 - a device
         process = user.start("run", "--quiet", "What is 2+3?", stdout=full)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
 
     assert process.returncode == 1
     assert b"could not be written to standard output" in err

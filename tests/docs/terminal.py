@@ -24,7 +24,7 @@ import attrs
 from tests.docs.pages import ROOT
 
 COLUMNS = 100
-DEADLINE = 30.0
+DEADLINE = 120.0
 
 _SEQUENCE = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\x1b[()][A-Z0-9]")
 

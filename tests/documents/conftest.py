@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from tests.documents.counting import Counting, Opened
 from trouper.actors.batcher import EmbeddingBatcher
 from trouper.actors.chunking import Chunking
 from trouper.actors.documents import Documents
+from trouper.actors.protocols import VectorIndex
 from trouper.adapters.document_files import DocumentFiles
 from trouper.adapters.index_numpy import NumpyIndex
 from trouper.adapters.store_documents import SqliteDocumentStore
@@ -51,15 +52,14 @@ def opened(tmp_path: Path):
         chunking: Chunking | None = None,
         files: DocumentFiles | None = None,
         embedder: Counting | None = None,
+        index: Callable[[int], VectorIndex] = NumpyIndex,
     ) -> AsyncIterator[Opened]:
         embedder = embedder if embedder is not None else Counting()
         store = SqliteDocumentStore(tmp_path / "documents.sqlite")
         source = files if files is not None else DocumentFiles()
 
         def documents() -> Documents:
-            return Documents(
-                store, source, NumpyIndex, embedder=embedder.name, chunking=chunking, batch_size=batch_size
-            )
+            return Documents(store, source, index, embedder=embedder.name, chunking=chunking, batch_size=batch_size)
 
         spec = SupervisorSpec(
             children=[

@@ -6,9 +6,11 @@ import io
 import zipfile
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trouper.adapters import document_text
-from trouper.adapters.document_text import Unreadable, text_of
+from trouper.adapters.document_text import Unreadable, decoded, text_of
 
 
 def pdf(*pages: str) -> bytes:
@@ -111,6 +113,47 @@ def test_text_is_read_in_its_character_set(data: bytes, text: str) -> None:
 )
 def test_the_name_says_how_structure_is_read(name: str, shape: str) -> None:
     assert text_of(name, b"words").shape == shape
+
+
+SEPARATED = st.lists(st.sampled_from(["a", "\n", "\r", "\r\n", "\u00e9", "\u2013", "\U0001f937", "\x85", "\u2028"]))
+
+
+@given(SEPARATED, st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"]))
+def test_a_text_read_in_slices_is_the_whole_text(parts: list[str], name: str) -> None:
+    """Wherever a slice ends, in a character or in a line's end."""
+    text = "a" + "".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document_text, "_SLICE", 3)
+        assert decoded(text.encode(name)) == text
+        assert decoded(text.encode(name), lines=True) == text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+@given(st.binary())
+def test_bytes_read_in_slices_are_what_they_are_in_one(data: bytes) -> None:
+    def told() -> str:
+        try:
+            return decoded(data)
+        except Unreadable as error:
+            return f"unreadable: {error}"
+
+    whole = told()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(document_text, "_SLICE", 2)
+        assert told() == whole
+
+
+@pytest.mark.parametrize("name", ["utf-8", "utf-16", "cp1252"])
+def test_a_large_text_is_not_read_in_one_call(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A call of tens of milliseconds would hold the interpreter's lock, and the event loop with it."""
+    sizes: list[int] = []
+    slices = document_text._slices
+    monkeypatch.setattr(document_text, "_slices", lambda data: (sizes.append(len(p)) or p for p in slices(data)))
+    monkeypatch.setattr(document_text, "_SLICE", 1_000)
+    text = "caf\u00e9 \r\n" * 2_000
+
+    assert text_of("a.txt", text.encode(name)).text == text.replace("\r\n", "\n")
+    assert max(sizes) == 1_000
+    assert sum(sizes) >= len(text.encode(name))
 
 
 def test_html_is_what_a_person_reads_with_the_lines_of_the_source() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
+import sqlite3
+import sys
 from pathlib import Path
 
 import attrs
@@ -12,11 +15,15 @@ import pytest
 import trio
 
 from tests.documents.counting import Counting
+from trouper.actors import documents as documents_module
 from trouper.actors.chunking import Chunk, Chunking
 from trouper.actors.documents import CountDocuments, DocumentIndexed, IndexDocuments, IndexingBegun, SearchDocuments
 from trouper.actors.protocols import NewDocument, ReadDocument
 from trouper.adapters.document_files import DocumentFiles
+from trouper.adapters.index_faiss import FaissIndex
+from trouper.adapters.memory_files import MemoryFiles
 from trouper.adapters.store_documents import SqliteDocumentStore
+from trouper.adapters.wiring import open_troupe
 from trouper.runtime import ActorCrashed, BadRequest, DocumentsFailed, DocumentsRefused, LLMError, ModelUnavailable
 from trouper.testing import When, crash, wait_incarnation
 
@@ -164,6 +171,62 @@ async def test_without_vectors_searching_goes_by_words_and_indexing_says_why_it_
     assert counts.files == 1
 
 
+async def test_others_come_round_while_a_large_file_is_written(opened, tree, monkeypatch) -> None:
+    """Ten thousands of passages are put together, and let go, in parts: in one go either kept the loop for 12 ms."""
+    monkeypatch.setattr(documents_module, "_AT_ONCE", 5)
+    (tree / "many.txt").write_text("\n\n".join(f"item {number} of the list" for number in range(200)))
+    turns = 0
+    seen: dict[str, int] = {}
+
+    async def turn() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async with opened(chunking=Chunking(max_chars=30, overlap_chars=0)) as (documents, embedder, store, _):
+        replace, embed = store.replace, embedder.embed
+
+        async def watched_embed(texts):
+            found = await embed(texts)
+            seen["embedded"] = turns
+            return found
+
+        async def watched(new) -> None:
+            seen["begun"] = turns
+            await replace(new)
+            seen["written"] = turns
+
+        store.replace, embedder.embed = watched, watched_embed
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(turn)
+            report = await documents.ask(IndexDocuments((str(tree / "many.txt"),)))
+            seen["told"] = turns
+            nursery.cancel_scope.cancel()
+
+    assert report.passages == 200
+    assert seen["begun"] - seen["embedded"] >= 40
+    assert seen["told"] - seen["written"] >= 40
+
+
+async def test_without_an_embedder_documents_are_found_by_their_words(tree) -> None:
+    """Until there is one: then everything is read again, and found by its vectors too."""
+    config: dict[str, object] = {"planner": {"mode": "rules"}, "memory": {"path": str(tree / "m.sqlite")}}
+    async with open_troupe({**config, "embeddings": {"provider": "none"}}) as troupe:
+        report = await troupe.index_documents(str(tree))
+        (found,) = await troupe.search_documents("which gate is green?", k=1)
+        assert await troupe.search_documents("doorway colour") == ()
+        await troupe.remember("Tea is at five")
+        assert [memory.content for memory in await troupe.recall("tea")] == ["Tea is at five"]
+    async with open_troupe({**config, "embeddings": {"provider": "hash"}}) as troupe:
+        again = await troupe.index_documents(str(tree))
+        assert len(await troupe.search_documents("greenish")) > 0
+
+    assert (report.indexed, report.unembedded) == (4, report.passages)
+    assert found.file.endswith("notes.txt")
+    assert (again.indexed, again.unchanged, again.unembedded) == (4, 0, 0)
+
+
 async def test_a_changed_file_is_marked_until_it_is_indexed_again(opened, tree) -> None:
     async with opened() as (documents, *_):
         await documents.ask(IndexDocuments((str(tree),)))
@@ -277,7 +340,7 @@ async def test_a_crash_while_indexing_loses_nothing_that_was_written(opened, tre
     async with opened(batch_size=1) as (documents, _, store, _):
         await documents.ask(IndexDocuments((str(tree / "docs"),)))
         crash(documents, when)
-        with trio.fail_after(20):
+        with trio.fail_after(90):
             with contextlib.suppress(ActorCrashed):  # the asker hears of it, and asks again
                 await documents.ask(IndexDocuments((str(tree),)))
             await wait_incarnation(documents, 2)
@@ -314,6 +377,128 @@ def new_document(path: str, *texts: str, vector: bytes | None = None) -> NewDocu
     return NewDocument(document=read, recipe="r", embedder="e", pieces=tuple((piece, vector) for piece in pieces))
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="root heeds permissions elsewhere")
+@pytest.mark.parametrize("folder_too", [False, True])
+async def test_an_index_that_may_only_be_read_is_searched(tree, tmp_path, folder_too) -> None:
+    """Without side files either; whoever wants to change it is told why not."""
+    kept = tmp_path / "kept"
+    config = {"memory": {"path": str(tmp_path / "m.sqlite")}, "documents": {"path": str(kept / "d.sqlite")}}
+    config |= {"embeddings": {"provider": "hash"}, "planner": {"mode": "rules"}}
+    async with open_troupe(config) as troupe:
+        await troupe.index_documents(str(tree))
+    (kept / "d.sqlite").chmod(0o444)
+    if folder_too:
+        kept.chmod(0o555)
+    run = await trio.run_process(
+        [sys.executable, "-c", READER, json.dumps(config), str(tree)], capture_stdout=True, capture_stderr=True
+    )
+    kept.chmod(0o755)
+    told = json.loads(run.stdout)
+
+    assert told["found"].endswith("notes.txt")
+    assert "may be written" in told["index"]
+
+
+READER = """
+import ctypes, json, os, sys
+import trio, trouper
+
+if os.geteuid() == 0:  # root heeds no permissions, unless it lets go of the right not to (capabilities 1 to 3)
+    libc = ctypes.CDLL(None, use_errno=True)
+    header, rights = (ctypes.c_uint32 * 2)(0x20080522, 0), (ctypes.c_uint32 * 6)()
+    assert libc.capget(header, rights) == 0
+    rights[0] &= ~0b1110
+    assert libc.capset(header, rights) == 0
+
+async def main(config, tree):
+    async with trouper.open_troupe(json.loads(config)) as troupe:
+        (found,) = await troupe.search_documents("green garden gate", k=1)
+        open(tree + "/new.txt", "w").write("new")
+        try:
+            told = repr(await troupe.index_documents(tree))
+        except trouper.DocumentsFailed as error:
+            told = str(error)
+    print(json.dumps({"found": found.file, "index": told}))
+
+trio.run(main, *sys.argv[1:])
+"""
+
+
+@pytest.mark.parametrize("put_back", [False, True])
+async def test_an_index_that_was_taken_away_is_neither_read_nor_written(opened, tree, tmp_path, put_back) -> None:
+    """What is written into a file without a name nobody finds; another file has other passages by the same ids."""
+    file = tmp_path / "documents.sqlite"
+    async with opened() as (documents, *_):
+        await documents.ask(IndexDocuments((str(tree),)))
+        file.rename(tmp_path / "elsewhere")
+        if put_back:
+            file.write_bytes((tmp_path / "elsewhere").read_bytes())
+        for message in (SearchDocuments("gate"), IndexDocuments((str(tree),))):
+            with pytest.raises(DocumentsFailed, match=r"removed or replaced.*Start anew"):
+                await documents.ask(message)
+
+
+FORMER = """
+CREATE TABLE document (
+    id INTEGER PRIMARY KEY, path TEXT NOT NULL UNIQUE, digest BLOB NOT NULL, size INTEGER NOT NULL,
+    changed INTEGER NOT NULL, recipe TEXT NOT NULL, embedder TEXT NOT NULL, indexed REAL NOT NULL
+);
+CREATE TABLE passage (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, document INTEGER NOT NULL REFERENCES document (id) ON DELETE CASCADE,
+    text TEXT NOT NULL, headings TEXT NOT NULL, first_line INTEGER NOT NULL, last_line INTEGER NOT NULL,
+    page INTEGER, vector BLOB
+);
+CREATE INDEX passage_of_document ON passage (document);
+CREATE VIRTUAL TABLE passage_words USING fts5 (
+    text, headings, content='passage', content_rowid='id', tokenize='porter unicode61'
+);
+CREATE TRIGGER passage_added AFTER INSERT ON passage BEGIN
+    INSERT INTO passage_words (rowid, text, headings) VALUES (new.id, new.text, new.headings);
+END;
+CREATE TRIGGER passage_removed AFTER DELETE ON passage BEGIN
+    INSERT INTO passage_words (passage_words, rowid, text, headings) VALUES ('delete', old.id, old.text, old.headings);
+END;
+CREATE TABLE generation (number INTEGER NOT NULL);
+INSERT INTO generation VALUES (7);
+INSERT INTO document VALUES (1, '/old', x'00', 1, 1, 'r', 'e', 0);
+INSERT INTO passage VALUES (3, 1, '我喜欢喝咖啡', '[]', 1, 1, NULL, NULL), (4, 1, 'old gates', '[]', 2, 2, NULL, NULL);
+PRAGMA application_id=1414681924;
+PRAGMA user_version=1;
+"""
+
+
+async def test_an_index_of_the_former_version_is_brought_over(tmp_path) -> None:
+    """Nothing is read again; what is gone leaves no words behind in the new full-text index either."""
+    with contextlib.closing(sqlite3.connect(tmp_path / "d.sqlite")) as file:
+        file.executescript(FORMER)
+    store = SqliteDocumentStore(tmp_path / "d.sqlite")
+    before = [[number for number, _ in await store.matching(words, 5)] for words in ("gate", "咖啡")]
+    await store.replace([new_document("/new", "有一个绿色的门")])
+    new = await store.matching("绿色", 5)
+    await store.remove(["/old"])
+    after = [await store.matching(words, 5) for words in ("gate", "咖啡")]
+    await store.aclose()
+    again = SqliteDocumentStore(tmp_path / "d.sqlite")
+    kept = await again.matching("绿色", 5)
+    await again.aclose()
+
+    assert before == [[4], [3]]
+    assert after == [(), ()]
+    assert [number for number, _ in new] == [number for number, _ in kept] == [5]
+
+
+@pytest.mark.parametrize("query", ["咖啡", "他喜欢喝什么?", "coffee 咖啡", "パスワード"])
+async def test_scripts_without_spaces_are_found_by_parts_of_what_is_written(opened, tree, query: str) -> None:
+    """Was: a run of letters was one word, and nothing but the whole run found it."""
+    (tree / "a.md").write_text("# 饮料\n\n我喜欢喝咖啡。\n\n## パスワード\n\nパスワードは秘密です\n", encoding="utf-8")
+    async with opened() as (documents, _, store, _):
+        await documents.ask(IndexDocuments((str(tree),)))
+        found = await store.matching(query, 1)
+        (row,) = await store.passages([number for number, _ in found])
+
+    assert row.path.endswith("a.md")
+
+
 async def test_a_file_is_replaced_with_all_its_passages_or_not_at_all(tmp_path) -> None:
     store = SqliteDocumentStore(tmp_path / "d.sqlite")
     await store.replace([new_document("/a", "old words"), new_document("/b", "other words")])
@@ -335,21 +520,99 @@ async def test_only_vectors_that_a_query_compares_with_are_given(tmp_path) -> No
             new_document("/c", "three"),
         ]
     )
-    short, long, none = await store.vectors("e", 2), await store.vectors("e", 3), await store.vectors("f", 2)
+    spaces = (("e", 2), ("e", 3), ("f", 2))
+    pages = [await store.vectors(*space, 0, 10) for space in spaces]
+    ids = [await store.vector_ids(*space) for space in spaces]
+    named = [await store.vectors_of(*space, [*ids[0], *ids[1], 99]) for space in spaces]
+    behind = await store.vectors("e", 2, ids[0][0], 10)
     await store.aclose()
 
-    assert [len(vector) for vector in short[1]] == [8]
-    assert [len(vector) for vector in long[1]] == [12]
-    assert (len(short[0]), len(long[0]), len(none[0])) == (1, 1, 0)
+    assert [[len(vector) for _, vector in page] for page in pages] == [[8], [12], []]
+    assert [tuple(number for number, _ in page) for page in pages] == ids
+    assert named == pages
+    assert behind == []
+
+
+async def test_the_index_becomes_another_kind_when_it_has_outgrown_its_own(opened, tree, caplog) -> None:
+    """Behind the searches, and what is indexed afterwards is found in it too."""
+    caplog.set_level("INFO", logger="trouper")
+    (tree / "many.txt").write_text("\n\n".join(f"item {number} of the list" for number in range(2_100)))
+    cut = Chunking(max_chars=30, overlap_chars=0)
+    async with opened(chunking=cut, index=lambda dim: FaissIndex(dim, "ivf")) as (documents, *_):
+        await documents.ask(IndexDocuments((str(tree),)))
+        with trio.fail_after(60):
+            while "the index is ivf now" not in caplog.text:
+                before = await documents.ask(SearchDocuments("item 1234 of the list", 1))
+        after = await documents.ask(SearchDocuments("item 1234 of the list", 1))
+        (tree / "notes.txt").write_text("The gate is blue.\n")
+        report = await documents.ask(IndexDocuments((str(tree),)))
+        found = await documents.ask(SearchDocuments("The gate is blue.", 1))
+
+    assert [passage.text for passage in before] == [passage.text for passage in after] == ["item 1234 of the list"]
+    assert report.indexed == 1
+    assert found[0].text == "The gate is blue."
+    assert found[0].score == 1  # the first by its words and by its vector
+
+
+@pytest.mark.parametrize("change", ["replace", "remove"])
+async def test_a_search_reads_only_the_vectors_that_it_has_not(opened, tree, change: str) -> None:
+    """Others go on indexing while somebody searches: all the vectors again for each search would be seconds."""
+    async with opened() as (documents, _, store, _):
+        await documents.ask(IndexDocuments((str(tree),)))
+        await documents.ask(SearchDocuments("garden gate"))
+        read: list[int] = []
+        vectors_of, vectors = store.vectors_of, store.vectors
+
+        async def watched_of(embedder: str, dim: int, ids: list[int]):
+            read.extend(ids)
+            return await vectors_of(embedder, dim, ids)
+
+        async def watched(*space: object):
+            read.append(-1)
+            return await vectors(*space)
+
+        store.vectors_of, store.vectors = watched_of, watched
+        if change == "replace":
+            (tree / "notes.txt").write_text("The garden gate is painted blue.\n")
+        else:
+            (tree / "notes.txt").unlink()
+        await documents.ask(IndexDocuments((str(tree),)))
+        found = await documents.ask(SearchDocuments("painted garden gate", 1))
+
+    assert len(read) == (1 if change == "replace" else 0)
+    assert ("painted blue" in found[0].text) == (change == "replace")
 
 
 async def test_the_files_of_memory_and_index_are_no_documents(tree) -> None:
-    for name in ("m.sqlite", "m.sqlite-wal", "m.sqlite-shm", "m.sqlite.md"):
-        (tree / name).write_text("text")
-    found = await DocumentFiles(apart=(tree / "m.sqlite",)).find((str(tree),))
+    """None of them, wherever the memory lies; a file that is only named like them is one."""
+    memory = MemoryFiles(tree / "m.sqlite")
+    memory.rates.mkdir()
+    ours = [one for one in memory.every() if one != memory.rates]
+    ours += [Path(f"{one}{side}") for one in (memory.database, memory.embeddings) for side in ("-wal", "-shm")]
+    for file in (*ours, memory.rates / "spent-0.jsonl", tree / "m.sqlite.md", tree / "m.faiss.txt"):
+        file.write_text("text")
+    found = await DocumentFiles(apart=memory.every()).find((str(tree),))
 
-    assert [Path(file.path).name for file in found.files if "m.sqlite" in file.path] == ["m.sqlite.md"]
-    assert [Path(file.path).name for file in found.skipped] == []
+    names = {Path(file.path).relative_to(tree).as_posix() for file in found.files}
+    assert {name for name in names if name.startswith(("m.", "m-"))} == {"m.sqlite.md", "m.faiss.txt"}
+    assert found.skipped == ()
+
+
+async def test_a_troupe_whose_memory_lies_among_the_documents_indexes_none_of_its_files(tree) -> None:
+    config = {
+        "planner": {"mode": "rules"},
+        "memory": {"path": str(tree / "m.sqlite")},
+        "embeddings": {"provider": "hash"},
+    }
+    async with open_troupe(config) as troupe:
+        await troupe.remember("The gate is green")
+        await troupe.recall("gate")
+    assert (tree / "m.faiss.json").exists()
+    async with open_troupe(config) as troupe:
+        report = await troupe.index_documents(str(tree))
+
+    assert report.indexed == 4
+    assert [Path(one.path).name for one in report.skipped] == ["logo.png"]
 
 
 def test_reports_are_plain_data() -> None:

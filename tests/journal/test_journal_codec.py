@@ -8,7 +8,7 @@ from pathlib import Path
 
 import attrs
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from trouper.actors import records
@@ -149,7 +149,6 @@ def test_every_record_has_a_name_in_the_journal():
 
 @pytest.mark.parametrize("kind", list(KINDS.values()), ids=list(KINDS))
 def test_what_is_decoded_equals_what_was_encoded(kind):
-    @settings(suppress_health_check=[HealthCheck.too_slow])  # it goes by the clock, and machines are busy
     @given(records_of(kind))
     def check(record):
         line = as_line(encode(record))

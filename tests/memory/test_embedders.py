@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
 import math
-import random
 import socket
 import struct
 import subprocess
@@ -200,12 +198,16 @@ async def test_a_package_that_is_missing_says_what_to_do(monkeypatch: pytest.Mon
 
 @pytest.mark.io
 def test_loading_leaves_the_process_as_it_was() -> None:
-    """No root logger configured, no HTTP client, no hub library: what importing the package itself would bring."""
+    """No root logger configured, no HTTP client, no hub library: what importing the package itself would bring.
+
+    Nor the libraries that hold the interpreter's lock while they read its files.
+    """
     code = (
         "import logging, sys, trio; from trouper.adapters.embed_wordllama import WordLlamaEmbedder;"
         "trio.run(WordLlamaEmbedder().embed, ['x']);"
         "assert not logging.root.handlers, logging.root.handlers;"
-        "print([m for m in ('requests', 'huggingface_hub', 'wordllama', 'pydantic') if m in sys.modules])"
+        "unwanted = ('requests', 'huggingface_hub', 'wordllama', 'pydantic', 'tokenizers', 'safetensors');"
+        "print([m for m in unwanted if m in sys.modules])"
     )
     run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, timeout=60)
 
@@ -229,6 +231,7 @@ def test_loading_leaves_the_process_as_it_was() -> None:
         (Embeddings(provider="hash"), Llm(api_key=Secret("k")), True, "hash"),
         (Embeddings(provider="openai"), Llm(api_key=Secret("k")), True, "openai"),
         (Embeddings(provider="wordllama"), Llm(), False, "wordllama"),
+        (Embeddings(provider="none"), Llm(api_key=Secret("k")), True, "none"),
     ],
 )
 def test_the_ladder(embeddings: Embeddings, llm: Llm, *, installed: bool, provider: str) -> None:
@@ -247,48 +250,6 @@ def test_an_endpoint_that_is_wanted_and_missing_is_a_mistake_of_the_configuratio
 
 def test_a_named_model_that_is_not_used_is_said_so() -> None:
     assert "no endpoint" in choose_embedder(Config(embeddings=Embeddings(model="m"))).why
-
-
-@pytest.mark.io
-def test_the_tokenizer_made_from_parts_is_the_one_of_the_file() -> None:
-    """Odd texts, random ones, and all of its own pieces give the same numbers."""
-    from tokenizers import Tokenizer
-
-    file = wordllama_folder() / embed_wordllama._TOKENIZER
-    ours, theirs = embed_wordllama._tokenizer(file), Tokenizer.from_file(str(file))
-    rng = random.Random(1)
-    anything = ["".join(chr(rng.choice((rng.randrange(32, 127), rng.randrange(1, 0xD7FF)))) for _ in range(60))] * 40
-    words = rng.sample(sorted(theirs.get_vocab()), 400)
-    odd = [
-        "",
-        " ",
-        "  two",
-        "\n\t",
-        "<s>",
-        "</s> <unk>",
-        "<0x0A>",
-        "\u2581",
-        "a" * 300,
-        "e\u0301",
-        "\U0001f937",
-        "\0",
-        "1234,5",
-    ]
-    for text in [*odd, *anything, *words, " ".join(words)]:
-        for special in (False, True):
-            given, wanted = (t.encode(text, add_special_tokens=special) for t in (ours, theirs))
-            assert (given.ids, given.tokens, given.offsets) == (wanted.ids, wanted.tokens, wanted.offsets)
-    assert json.loads(ours.to_str()) == json.loads(theirs.to_str())
-
-
-@pytest.mark.io
-def test_a_tokenizer_of_another_kind_is_read_as_it_is(tmp_path: Path) -> None:
-    from tokenizers import Tokenizer, models
-
-    file = tmp_path / "words.json"
-    Tokenizer(models.WordLevel({"yes": 0, "?": 1}, "?")).save(str(file))
-
-    assert embed_wordllama._tokenizer(file).encode("yes").ids == [0]
 
 
 @pytest.mark.io

@@ -23,6 +23,7 @@ from trouper.adapters.embed_hash import HashEmbedder, hash_vector
 from trouper.adapters.embed_none import NoEmbedder
 from trouper.adapters.index_numpy import NumpyIndex
 from trouper.adapters.store_memory import InMemoryStore
+from trouper.adapters.store_sqlite import SqliteMemoryStore
 from trouper.runtime import MemoryRefused, ModelUnavailable, open_system
 
 DIM = 64
@@ -597,3 +598,28 @@ async def test_any_history_is_recalled_as_a_search_over_every_row_would(
             message = Recall(query, 4, -1.0, namespace=place, where=where, superseded=meant.dead)
             found = await stage.ref.ask(message)
             assert [m.id for m in found] == brute(rows, meant, dead, stage.now, query, 4), step
+
+
+# ------------------------------------------------------------------ odd characters
+
+
+@pytest.mark.parametrize("kind", [InMemoryStore, None])
+async def test_a_nul_in_metadata_or_a_tag_is_a_character_like_any_other(tmp_path, kind) -> None:
+    """Was: SQLite's JSON ended the text there, so that it was found, and forgotten, by what stood before it."""
+    store = kind() if kind is not None else SqliteMemoryStore(tmp_path / "m.sqlite")
+    said = [{"k": "a\0b", "n": 1}, {"k": "a"}, {"k\0": "a"}, {"k": "a\0"}, {"k": "\\u0000a", "n": True}]
+    tags = [["t\0u"], ["t"], ["u"], ["t\0"], ["\\u0000"]]
+    rows = [NewMemory(content=f"{n}", meta=meta, tags=tuple(tags[n])) for n, meta in enumerate(said)]
+    await store.add(rows)
+    filters = [
+        *({"where": {name: value}} for name in ("k", "k\0") for value in ("a", "a\0b", "a\0", "\\u0000a")),
+        *({"where": {"k": ["a\0b", "a"], "n": number}} for number in (1, True, 1.0, None)),
+        *({"tags": (tag,)} for tag in ("t", "t\0u", "t\0", "u", "\\u0000")),
+    ]
+    there = await store.get(range(1, 6))
+    for chosen in filters:
+        meant = MemoryFilter(**chosen)
+        expected = [row.id for row in there if meant.matches(row, 0.0)]
+
+        assert list(await store.select(meant)) == expected, chosen
+    await store.aclose()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -26,6 +27,39 @@ MODULES = [
     "trouper.adapters.store_sqlite",
 ]
 HEAVY = ("numpy", "faiss", "yaml", "wordllama", "tokenizers", "safetensors", "requests")
+
+
+OPENING = """
+import sys, trio, trouper
+open_troupe = trouper.open_troupe
+seen = [len(sys.modules)]
+
+async def turn(task_status=trio.TASK_STATUS_IGNORED):
+    task_status.started()
+    while True:
+        await trio.lowlevel.checkpoint()
+        seen.append(len(sys.modules))
+
+async def main():
+    async with trio.open_nursery() as nursery:
+        await nursery.start(turn)
+        async with open_troupe({"memory": {"path": sys.argv[1]}, "planner": {"mode": "rules"}}):
+            nursery.cancel_scope.cancel()
+
+trio.run(main)
+print(seen[-1] - seen[0], max(after - before for before, after in zip(seen, seen[1:])))
+"""
+
+
+@pytest.mark.io
+def test_what_the_first_troupe_imports_is_imported_in_turns_with_the_loop(tmp_path: Path) -> None:
+    """In one go it kept the loop for 40 ms: fifty modules."""
+    command = [sys.executable, "-c", OPENING, str(tmp_path / "m.sqlite")]
+    run = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    imported, most = map(int, run.stdout.split())
+
+    assert imported > 30
+    assert most < imported / 2
 
 
 @pytest.mark.io

@@ -467,7 +467,7 @@ async def test_the_settings_that_make_it_durable_hold(opened) -> None:
         names = ("journal_mode", "synchronous", "busy_timeout", "user_version", "application_id", "secure_delete")
         return tuple(connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
 
-    assert await store._file.run(look) == ("wal", 2, 5000, 2, 0x54525550, 1)
+    assert await store._file.run(look) == ("wal", 2, 5000, 3, 0x54525550, 1)
 
 
 @pytest.mark.io

@@ -150,7 +150,7 @@ def test_what_has_no_usable_value_is_a_tool_error(expression, message):
 
     assert type(caught.value) is ToolError
     assert caught.value.effect is False
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 60
 
 
 numbers = st.integers(0, 999).map(str) | st.decimals(0, 99, places=2).map(str)

@@ -169,9 +169,9 @@ async def test_a_pattern_that_never_ends_is_stopped_without_stopping_the_world(t
     with regex_search("(a+)+$", ignore_case=False, seconds=0.3) as search:
         with pytest.raises(ToolError, match=r"did not finish a.txt \(62 bytes\) within 0.3 s"):
             search.lines(b"a" * 60 + b"!\n", "a.txt")
-        assert search._process.wait(5) != 0
+        assert search._process.wait(60) != 0
 
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 120
 
 
 # ------------------------------------------------------------------ against grep

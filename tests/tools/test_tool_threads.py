@@ -5,6 +5,7 @@ import time
 
 import pytest
 import trio
+import trio.testing
 
 from trouper.actors.tool import ToolContext, tool
 from trouper.actors.tool_counts import ToolCounts, tool_statistics
@@ -29,7 +30,7 @@ class Hanging:
             self.entered += 1
             self.started.release()
             if wait:
-                self.finish.wait(20)
+                self.finish.wait(60)
             return "done"
 
         self.tool = hang
@@ -45,7 +46,7 @@ class Hanging:
 
 
 async def until(condition):
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while not condition():  # noqa: ASYNC110 - a thread makes it so, and has no way to tell
             await trio.sleep(0.001)
 
@@ -68,7 +69,7 @@ async def test_cancelling_leaves_a_plain_tool_behind_and_gives_its_place_to_the_
     hanging = make_hanging(max_concurrency=1)
     await hanging.leave()
 
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         assert await hanging.tool.call({"wait": False}, CTX) == "done"
     assert tool_statistics().abandoned_now == 1
 
@@ -145,7 +146,7 @@ def print_nothing(): ...
 
 
 async def test_max_concurrency_bounds_the_threads_that_somebody_waits_for():
-    running, most, lock = 0, 0, threading.Lock()
+    running, most, lock, go_on = 0, 0, threading.Lock(), threading.Event()
 
     @tool(max_concurrency=2)
     def work():
@@ -153,13 +154,16 @@ async def test_max_concurrency_bounds_the_threads_that_somebody_waits_for():
         with lock:
             running += 1
             most = max(most, running)
-        time.sleep(0.01)
+        go_on.wait(60)
         with lock:
             running -= 1
 
     async with trio.open_nursery() as nursery:
         for _ in range(6):
             nursery.start_soon(work.call, {}, CTX)
+        await until(lambda: running == 2)
+        await trio.testing.wait_all_tasks_blocked(0.02)  # a third one would have begun by now
+        go_on.set()
 
     assert most == 2
 
@@ -168,7 +172,7 @@ def test_a_left_thread_takes_nothing_from_the_next_event_loop(make_hanging):
     hanging = make_hanging(max_concurrency=1)
 
     async def again():
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             assert await hanging.tool.call({"wait": False}, CTX, ToolPlace(max_abandoned=1)) == "done"
         return tool_statistics().abandoned_now
 
