@@ -29,14 +29,15 @@ from .index_faiss_kinds import (
     emptied,
     empty_index,
     everything,
+    filled,
     fitting_kind,
     id_set,
     ids_of,
     kind_of,
     made_room,
     search_parameters,
-    trained,
 )
+from .index_faiss_lists import Lists, made_of, read_codes, write_codes
 from .index_snapshot import open_verified, remove_snapshot, stamp_of, write_snapshot
 from .index_vectors import alike, best_first, ids_in, newest, rows, scores_of
 from .native_loading import map_ahead, map_numpy_ahead
@@ -47,14 +48,18 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+    from .index_faiss_codes import Codes
     from .index_vectors import Matrix
 
 _log = logging.getLogger("trouper.memory")
+_CODED = "faiss-ivf-codes"
 _FORMATS: dict[str, tuple[Kind, bool]] = {
     "faiss-flat-ip": ("flat", False),
     "faiss-flat-rounded": ("flat", True),
     "faiss-fp16": ("fp16", True),
-    "faiss-ivf": ("ivf", True),
+    "faiss-ivf": ("ivf", True),  # of an earlier version: it is read, and trained again
+    "faiss-ivf-lists": ("ivf", True),
+    _CODED: ("ivf", True),
     "faiss-hnsw": ("hnsw", False),
 }
 """By the name in the seal: the kind, and whether its vectors have been in half precision."""
@@ -99,6 +104,7 @@ class FaissIndex:
         self._wanted: Wanted = wanted
         self._kind: Kind = "hnsw" if wanted == "hnsw" else "flat"
         self._index: Any = None  # made on first use, so that building a troupe does not import faiss
+        self._lists: Lists | None = None  # of an `ivf`, whose vectors are then the index
         self._ids: set[int] = set()
         self._skipped: set[int] = set()  # in the graph still, and removed
         self._trained_on = 0
@@ -127,6 +133,9 @@ class FaissIndex:
 
     def clear(self) -> None:
         """Let everything go; to be searched no more. To let the last name of a full one go holds everybody up."""
+        if self._lists is not None and self._lists.codes is not None:
+            self._lists.codes.emptied(_faiss())
+        self._lists = None
         if self._index is not None:
             emptied(_faiss(), self._kind, self._index)
         self._index = None
@@ -148,7 +157,7 @@ class FaissIndex:
         if self._skipped.intersection(unique):
             self._fill("hnsw", *self._everything())  # the graph would know two vectors by one id
         for start, matrix in zip(starts, pieces, strict=True):
-            self._ensure().add_with_ids(matrix, numbers[start : start + _A_PIECE])
+            (self._lists.add if self._lists else self._ensure().add_with_ids)(matrix, numbers[start : start + _A_PIECE])
         self._ids.update(unique)
 
     def remove(self, ids: Sequence[int]) -> int:
@@ -161,7 +170,11 @@ class FaissIndex:
         else:
             import numpy as np
 
-            self._ensure().remove_ids(np.array(sorted(known), dtype=np.int64))
+            numbers = np.array(sorted(known), dtype=np.int64)
+            if self._lists is not None:
+                self._lists.remove(_faiss(), numbers)
+            else:
+                self._ensure().remove_ids(numbers)
         self._ids -= known
         return len(known)
 
@@ -206,7 +219,9 @@ class FaissIndex:
         """Whether another kind would suit this number of vectors better."""
         count = len(self._ids)
         stale = len(self._skipped) > max(100, _STALE * count)
-        grown = self._kind == "ivf" and count > _OUTGROWN * max(1, self._trained_on)
+        grown = self._lists is not None and (
+            count > _OUTGROWN * max(1, self._trained_on) or self._lists.outdated(_faiss())
+        )
         return count > 0 and (fitting_kind(self._wanted, self._kind, count) != self._kind or stale or grown)
 
     def successor(self) -> Callable[[], FaissIndex]:
@@ -227,6 +242,8 @@ class FaissIndex:
     def save(self, path: str, *, stamp: str = "") -> None:
         """Write atomically, with a checksum and `stamp` beside it. Raises `MemoryFailed`."""
         kind = next(name for name, what in _FORMATS.items() if what == (self._kind, self._rounded))
+        if self._lists is not None and not self._lists.outdated(_faiss()):
+            kind = _CODED if self._lists.codes is not None else "faiss-ivf-lists"
         write_snapshot(path, self._write, kind=kind, dim=self.dim, count=len(self._ids), stamp=stamp)
 
     def erase_at(self, path: str) -> None:
@@ -243,7 +260,7 @@ class FaissIndex:
         if found is None:
             return False
         with found.file as file:
-            index, skipped = self._read(file, path)
+            index, codes, skipped = self._read(file, path, coded=found.seal.format == _CODED)
         faiss = _faiss()
         kind = kind_of(faiss, index, self.dim) if index is not None else None
         if kind is None or kind != _FORMATS[found.seal.format][0]:
@@ -258,6 +275,7 @@ class FaissIndex:
             return False
         made_room(faiss, index, len(ids) + len(ids) // ROOM)
         self._index, self._ids, self._skipped, self._kind, self._trained_on = index, ids, skipped, kind, len(ids)
+        self._lists = Lists(faiss, index, codes) if kind == "ivf" else None
         self._rounded = _FORMATS[found.seal.format][1]
         return True
 
@@ -275,7 +293,10 @@ class FaissIndex:
         return self._index
 
     def _fill(self, kind: Kind, ids: NDArray[np.int64], matrix: Matrix) -> None:
-        self._index = trained(_faiss(), kind, ids, matrix) if len(ids) else None
+        self._lists = made_of(_faiss(), ids, matrix) if kind == "ivf" else None
+        self._index = filled(_faiss(), kind, ids, matrix) if len(ids) and self._lists is None else None
+        if self._lists is not None:
+            self._index = self._lists.vectors
         self._ids, self._skipped, self._trained_on = id_set(ids), set(), len(ids)
         self._take(kind)
 
@@ -332,9 +353,10 @@ class FaissIndex:
     def _ask(
         self, query: Matrix, fetch: int, among: Selection | None, *, all_lists: bool = False
     ) -> list[tuple[int, float]]:
-        index = self._ensure()
-        parameters = search_parameters(_faiss(), self._kind, index, among, all_lists=all_lists)
-        scores, ids = index.search(query, fetch, params=parameters)
+        if self._lists is not None:
+            return self._lists.search(_faiss(), query, fetch, among, everywhere=all_lists)
+        parameters = search_parameters(_faiss(), self._kind, among)
+        scores, ids = self._ensure().search(query, fetch, params=parameters)
         return [pair for pair in zip(ids[0].tolist(), scores[0].tolist(), strict=True) if pair[0] >= 0]
 
     def _one_by_one(self, vector: Vector, wanted: int, among: Selection) -> tuple[tuple[int, float], ...]:
@@ -343,20 +365,25 @@ class FaissIndex:
     def _write(self, path: str) -> None:
         import numpy as np
 
-        _faiss().write_index(self._ensure(), path)
+        if self._lists is not None and self._lists.codes is not None:
+            write_codes(_faiss(), self._lists, path)
+        else:
+            _faiss().write_index(self._ensure(), path)
         if self._skipped:
             with Path(path).open("ab") as file:
                 file.write(np.array(sorted(self._skipped), dtype="<i8").tobytes())
 
-    def _read(self, file: BinaryIO, path: str) -> tuple[Any, set[int]]:
-        """The index in a file that was verified and what to skip in it; `None` if this FAISS cannot read it."""
+    def _read(self, file: BinaryIO, path: str, *, coded: bool) -> tuple[Any, Codes | None, set[int]]:
+        """The index in a file that was verified, its codes, and what to skip; `None` if this FAISS cannot read it."""
         import numpy as np
 
         faiss = _faiss()
         try:
-            index = faiss.read_index(faiss.PyCallbackIOReader(file.read))
+            reader = faiss.PyCallbackIOReader(file.read)
+            index = faiss.read_index(reader)
+            codes = read_codes(faiss, index, reader, file) if coded else None
             skipped = set(np.frombuffer(file.read(), dtype="<i8").tolist())
         except (RuntimeError, ValueError) as error:
             _log.warning("[MEMORY] this faiss cannot read the index snapshot %s: %s; rebuilding", path, error)
-            return None, set()
-        return index, skipped
+            return None, None, set()
+        return index, codes, skipped

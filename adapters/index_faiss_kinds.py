@@ -1,4 +1,4 @@
-"""The kinds of FAISS index: how each is made, filled, trained and searched among a selection.
+"""The kinds of FAISS index: how each is made, filled and searched among a selection.
 
 Kinds by size (measured, 384 numbers, one thread): `flat` is exact and takes 0.07 ms a thousand vectors, 0.12 where a
 filter takes every second one; so it stays below 10 ms to about 50,000. `fp16` rounds to half precision and takes two
@@ -12,6 +12,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 from trouper.actors.memory_data import Selection
+
+from .index_faiss_lists import among_only
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,18 +29,9 @@ FP16_TO = 200_000
 IVF_FROM = 2_000
 """With fewer vectors there is nothing to train on, whatever is wanted."""
 _IDS_AT_ONCE = 20_000
+_ADDED_AT_ONCE = 50_000
 _SHRUNK = 0.4
 """An index that has shrunk below this share of its kind's first size becomes the smaller kind again."""
-_LISTS = 8
-"""Times the root of the number of vectors: with twice as many lists as usual a third less is looked at."""
-_POINTS_A_LIST = 20
-_ITERATIONS = 6
-_LEAST_PROBES = 16
-_TRIED = 200
-"""So many of the vectors are looked for, to find out how many lists have to be looked into."""
-_FOUND = 0.983
-_NEAREST = 10
-"""The share of the nearest ten that is to be found: 0.98, and a little for having tried so few."""
 _HNSW_LINKS = 32
 _EF_BUILD = 80
 _EF_SEARCH = 96
@@ -121,66 +114,11 @@ def everything(faiss: ModuleType, index: Any) -> tuple[NDArray[np.int64], Matrix
     return ids, faiss.downcast_index(index.index).reconstruct_n(0, len(ids))
 
 
-def trained(faiss: ModuleType, kind: Kind, ids: NDArray[np.int64], matrix: Matrix) -> Any:
-    """An index of that kind with these vectors. `ivf` of a million takes minutes."""
-    index = _clusters(faiss, matrix) if kind == "ivf" else empty_index(faiss, kind, matrix.shape[1])
-    for start in range(0, len(ids), 50_000):
-        index.add_with_ids(matrix[start : start + 50_000], ids[start : start + 50_000])
-    if kind == "ivf":
-        index.nprobe = _enough_probes(faiss, index, ids, matrix)
-    return index
-
-
-def _enough_probes(faiss: ModuleType, index: Any, ids: NDArray[np.int64], matrix: Matrix) -> int:
-    """Into how many lists a search must look to find nearly all: measured, for it depends on the vectors; `ids` ascend.
-
-    Of a million vectors around 2,000 centres 8 lists of 4,000 hold 99.9 % of the nearest, of 690,000 passages of
-    English and code, embedded by the mean of their words, it takes 300; of vectors without any order half of all.
-    """
-    import numpy as np
-
-    places = np.sort(np.random.default_rng(1).permutation(len(ids))[:_TRIED])
-    queries = matrix[places]
-
-    def but_itself(which: NDArray[np.int64]) -> NDArray[np.float32]:
-        products = (matrix[which] * queries[:, None, :]).sum(axis=2)
-        return np.where(which == places[:, None], np.float32(-2), products)
-
-    _, true = faiss.knn(queries, matrix, _NEAREST + 1, metric=faiss.METRIC_INNER_PRODUCT)
-    # By their scores, not by their ids: of many equal vectors any ten will do.
-    good_enough = np.sort(but_itself(true), axis=1)[:, 1:2] - np.float32(1e-6)
-    probes = min(_LEAST_PROBES, index.nlist)
-    while probes < index.nlist:
-        _, found = index.search(queries, _NEAREST + 1, params=faiss.SearchParametersIVF(nprobe=probes))
-        known = found >= 0
-        scores = np.where(known, but_itself(np.searchsorted(ids, np.where(known, found, ids[0]))), np.float32(-2))
-        hits = np.minimum((scores >= good_enough).sum(axis=1), _NEAREST).sum()
-        if hits >= _FOUND * _NEAREST * len(places):
-            break
-        probes = min(index.nlist, probes + probes // 4)
-    return int(probes)
-
-
-def _clusters(faiss: ModuleType, matrix: Matrix) -> Any:
-    import numpy as np
-
-    count, dim = matrix.shape
-    lists = int(max(16, min(_LISTS * count**0.5, count / _POINTS_A_LIST)))
-    index = faiss.IndexIVFScalarQuantizer(
-        faiss.IndexFlatIP(dim),
-        dim,
-        lists,
-        faiss.ScalarQuantizer.QT_fp16,
-        faiss.METRIC_INNER_PRODUCT,
-        False,  # noqa: FBT003 - FAISS takes no keywords: whole vectors, not their distances from the list's centre
-    )
-    index.cp.niter = _ITERATIONS
-    index.cp.spherical = True
-    index.cp.min_points_per_centroid = 1  # it is on purpose: nothing is to be said about it on stderr
-    # The same vectors give the same lists: the sample is drawn with a fixed seed.
-    some = np.random.default_rng(0).permutation(count)[: lists * _POINTS_A_LIST]
-    index.train(matrix[np.sort(some)])
-    index.set_direct_map_type(faiss.DirectMap.Hashtable)
+def filled(faiss: ModuleType, kind: Kind, ids: NDArray[np.int64], matrix: Matrix) -> Any:
+    """An index of that kind, which needs no training, with these vectors."""
+    index = empty_index(faiss, kind, matrix.shape[1])
+    for start in range(0, len(ids), _ADDED_AT_ONCE):
+        index.add_with_ids(matrix[start : start + _ADDED_AT_ONCE], ids[start : start + _ADDED_AT_ONCE])
     return index
 
 
@@ -216,21 +154,9 @@ def ids_of(faiss: ModuleType, kind: Kind, index: Any) -> NDArray[np.int64]:
     return np.concatenate(found).astype(np.int64) if found else np.empty(0, dtype=np.int64)
 
 
-def search_parameters(faiss: ModuleType, kind: Kind, index: Any, among: Selection | None, *, all_lists: bool) -> Any:
-    """How to search among a selection, and with how much effort."""
-    import numpy as np
-
-    selector = None
-    if among is not None:
-        selector = faiss.IDSelectorBitmap(np.frombuffer(bytes(among.bits) or b"\0", dtype=np.uint8))
-    if kind == "ivf":
-        # Where one of a hundred is meant, the nearest of them lie further away. How many more lists it takes was tried:
-        # 690,000 passages want ten times as many, whether those that are meant lie about or are about one subject; and
-        # vectors in tight groups a hundred times their few, for what is nearest then lies in other groups.
-        one_of = 1.0 if among is None else max(1.0, index.ntotal / max(1, among.count))
-        probes = max(index.nprobe * one_of**0.5, _LEAST_PROBES * one_of)
-        probes = index.nlist if all_lists else min(index.nlist, int(probes))
-        return faiss.SearchParametersIVF(sel=selector, nprobe=probes)
+def search_parameters(faiss: ModuleType, kind: Kind, among: Selection | None) -> Any:
+    """How to search among a selection, and with how much effort; `ivf` sees to that itself."""
+    selector = None if among is None else among_only(faiss, among)
     if kind == "hnsw":
         return faiss.SearchParametersHNSW(sel=selector, efSearch=_EF_SEARCH)
     return faiss.SearchParameters(sel=selector) if selector is not None else None
