@@ -44,12 +44,13 @@ class StreamedRun(PlanRun):
         self._let_go()
         self.dispatch: Dispatch = Dispatch(self.place.parallel.slots, self.place.caps)
         self.jobs: dict[int, Job] = {}
-        self.levels = []
+        self.levels: list[Level] = []
         self.admission.start_over()
         self.ready: ReadySet = ReadySet(self._finished, done=self._finished)
         self.left: int = 0
         self.going: int = 0
-        self.all_there = self._waiting = self._retracted = False
+        self.all_there: bool = False
+        self._waiting = self._retracted = False
         self._offered: list[Step] = []
         self._unplaced: dict[int, int] = {}
         self._wanted_by: dict[int, list[Step]] = {}
